@@ -1,0 +1,128 @@
+"""Folders and files written whole or not at all, and the folder that a surrogate is saved in.
+
+A surrogate's folder holds `manifest.json` (what it is: name, configuration, spec, training domain, provenance) and
+`weights.safetensors`. Nothing in it is executed: the manifest names a surrogate that an installed plugin registered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+FORMAT, VERSION = "sciml-surrogate", 1
+KEYS = {"format", "version", "surrogate", "distribution", "config", "spec", "domain", "provenance", "weights_sha256"}
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it into place when the block ends, remove it when the block fails."""
+    path = Path(path)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; swap it into place when the block ends, remove it when the block fails."""
+    path = Path(path)
+    temporary, replaced = _beside(path), _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(temporary, path)
+    finally:
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write `data` as indented JSON, whole or not at all; NaN and infinity become null."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if hasattr(data, "item"):
+        data = data.item()
+    if isinstance(data, float) and not (-float("inf") < data < float("inf")):
+        return None
+    return data if data is None or isinstance(data, bool | int | float | str) else str(data)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; a missing or broken file is a ValueError that names it."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: expected a readable JSON file, got {error}") from None
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Write tensors as safetensors, whole or not at all, and return the file's SHA-256."""
+    with atomic_file(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+        return hashlib.sha256(temporary.read_bytes()).hexdigest()
+
+
+def read_tensors(path: str | Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Read safetensors; a missing or truncated file is a ValueError that names it."""
+    try:
+        return load_file(path, device=device)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: expected a complete safetensors file, got {error}; write it again") from None
+
+
+def write_artifact(path: str | Path, manifest: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write manifest and weights into the folder `path`, replacing an older artifact but nothing else."""
+    path = Path(path)
+    if path.exists() and not (path / "manifest.json").is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path}: expected an empty folder or a saved surrogate, got something else; choose another path")
+    with atomic_folder(path) as folder:
+        digest = write_tensors(folder / "weights.safetensors", tensors)
+        write_json(folder / "manifest.json", {"format": FORMAT, "version": VERSION, **manifest, "weights_sha256": digest})
+
+
+def read_artifact(path: str | Path, device: str = "cpu") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read and verify an artifact; what this version does not know is refused."""
+    path = Path(path)
+    if not (path / "manifest.json").is_file():
+        raise ValueError(f"{path}: expected a folder with manifest.json, got none; give a surrogate saved by save()")
+    manifest = read_json(path / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{path}/manifest.json: expected format {FORMAT!r}, got something else")
+    if manifest.get("version") != VERSION:
+        raise ValueError(f"{path}: expected artifact version {VERSION}, got {manifest.get('version')}; update sciml-toolkit")
+    if set(manifest) != KEYS:
+        raise ValueError(f"{path}/manifest.json: expected the keys {sorted(KEYS)}, got a difference of {sorted(set(manifest) ^ KEYS)}")
+    weights = path / "weights.safetensors"
+    tensors = read_tensors(weights, device)
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != manifest["weights_sha256"]:
+        raise ValueError(f"{weights}: expected the weights that the manifest was written with, got others; copy the folder again")
+    return manifest, tensors

@@ -1,0 +1,185 @@
+"""Fields with dimensions, units and bounds, and the check of a dataset against them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+Box = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@functools.cache
+def _units() -> Any:
+    import pint
+
+    return pint.UnitRegistry()
+
+
+def convert_units(values: np.ndarray, unit: str, to: str, where: str) -> np.ndarray:
+    """Return `values` given in `unit`, expressed in the unit `to`; a wrong dimension is a ValueError naming `where`."""
+    if unit == to:
+        return values
+    import pint
+
+    try:
+        return np.asarray(_units().Quantity(values, unit).to(to).magnitude)
+    except (pint.PintError, AttributeError, TypeError) as error:
+        raise ValueError(f"{where}: expected a unit of the kind {to!r}, got {unit!r} ({error}); set attrs['units']") from None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A union of closed axis-aligned boxes in d dimensions: the values that a field may take.
+
+    Parameters
+    ----------
+    boxes : pairs (low, high) of d numbers each, in the unit of the field.
+    """
+
+    boxes: tuple[Box, ...]
+
+    def __post_init__(self) -> None:
+        boxes = tuple((tuple(map(float, low)), tuple(map(float, high))) for low, high in self.boxes)
+        sizes = {len(corner) for box in boxes for corner in box}
+        if len(sizes) != 1 or any(a > b for low, high in boxes for a, b in zip(low, high, strict=True)):
+            raise ValueError(f"Region: expected boxes (low, high) of equal length with low <= high, got {self.boxes}")
+        object.__setattr__(self, "boxes", boxes)
+
+    @classmethod
+    def interval(cls, low: float, high: float) -> Region:
+        """Return the values of a scalar field between `low` and `high`."""
+        return cls((((low,), (high,)),))
+
+    @classmethod
+    def around(cls, values: np.ndarray) -> Region:
+        """Return the smallest single box around `values` of shape (..., d)."""
+        points = np.asarray(values, dtype=float).reshape(-1, np.shape(values)[-1])
+        return cls(((tuple(points.min(0)), tuple(points.max(0))),))
+
+    @property
+    def n_dims(self) -> int:
+        """Number d of components that a point of the region has."""
+        return len(self.boxes[0][0])
+
+    def contains(self, points: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
+        """Return a mask (...) telling which `points` (..., d) lie inside, up to `tolerance` of the region's size."""
+        low, high = (np.array([box[i] for box in self.boxes]) for i in (0, 1))  # (box, d)
+        slack = tolerance * np.where(np.isfinite(high - low), high - low, 1.0).max()
+        x = np.asarray(points)[..., None, :]
+        return ((x >= low - slack) & (x <= high + slack)).all(-1).any(-1)
+
+    def __str__(self) -> str:
+        text = (" x ".join(f"[{a:g}, {b:g}]" for a, b in zip(low, high, strict=True)) for low, high in self.boxes)
+        return " or ".join(text)
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """Name, dimensions, unit and admissible values of one variable.
+
+    `bounds` are physical limits: a value outside them is always an error. A region of d > 1 dimensions constrains
+    the vectors along the last dimension; a one-dimensional region constrains every number.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    unit: str = "1"
+    bounds: Region | None = None
+    description: str = ""
+
+    def check(self, data: xr.Dataset, where: str) -> xr.DataArray:
+        """Return the variable in this unit and order of dimensions, or raise a ValueError that says what is wrong."""
+        here = f"{where} {self.name!r}"
+        if self.name not in data.variables:
+            raise ValueError(f"{here}: expected a variable with dims {self.dims}, got none; have {sorted(map(str, data.variables))}")
+        array = data[self.name]
+        if set(array.dims) != set(self.dims):
+            raise ValueError(f"{here}: expected dims {self.dims}, got {array.dims}; rename or reshape the variable")
+        if not np.issubdtype(array.dtype, np.number):
+            raise ValueError(f"{here}: expected numbers, got dtype {array.dtype}")
+        unit = array.attrs.get("units", "1" if self.unit == "1" else None)
+        if unit is None:
+            raise ValueError(f"{here}: expected attrs['units'] convertible to {self.unit!r}, got none; set it")
+        values = convert_units(array.transpose(*self.dims).values, str(unit), self.unit, here)
+        self._check_values(values, here)
+        coords = {name: coord for name, coord in array.coords.items() if name != self.name}
+        return xr.DataArray(values, dims=self.dims, coords=coords, attrs={**array.attrs, "units": self.unit})
+
+    def _check_values(self, values: np.ndarray, here: str) -> None:
+        bad = ~np.isfinite(values)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"{here}: expected finite numbers, got {values[index]} at index {index} ({bad.sum()} in all)")
+        outside = self.outside(values, self.bounds)
+        if outside.any():
+            index = tuple(int(i) for i in np.argwhere(outside)[0])
+            point = np.array2string(np.asarray(values[index]), separator=", ")
+            raise ValueError(f"{here}: expected values inside {self.bounds} {self.unit}, got {point} at index {index}")
+
+    def outside(self, values: np.ndarray, region: Region | None) -> np.ndarray:
+        """Return the mask of the entries (or of the vectors along the last dimension) outside `region`."""
+        if region is None:
+            return np.zeros((), dtype=bool)
+        return ~region.contains(values[..., None] if region.n_dims == 1 else values)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an operator takes and gives.
+
+    Parameters
+    ----------
+    inputs, outputs : the fields; an output named ``NAME_std`` is the standard error of the output ``NAME``.
+    batch_dim : the dimension of the inputs along which samples are independent of one another.
+    coords : fixed coordinates of output dimensions that no input carries: name -> (unit, values).
+    """
+
+    inputs: tuple[FieldSpec, ...]
+    outputs: tuple[FieldSpec, ...]
+    batch_dim: str = "batch"
+    coords: Mapping[str, tuple[str, tuple[float, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in (*self.inputs, *self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"Spec: expected distinct names, got {names}")
+        if not any(self.batch_dim in spec.dims for spec in self.inputs):
+            raise ValueError(f"Spec: expected an input with the batch dimension {self.batch_dim!r}, got {names}")
+
+    def check_inputs(self, data: xr.Dataset) -> xr.Dataset:
+        """Return the declared inputs, in declared units and order; the given dataset is not changed."""
+        if not isinstance(data, xr.Dataset):
+            raise TypeError(f"inputs: expected an xarray.Dataset, got {type(data).__name__}; build one with units")
+        return xr.Dataset({spec.name: spec.check(data, "input") for spec in self.inputs})
+
+    def check_outputs(self, data: xr.Dataset) -> xr.Dataset:
+        """Return the declared outputs of `data`, checked, with its coordinates and attributes."""
+        arrays = {spec.name: spec.check(data, "output") for spec in self.outputs}
+        return xr.Dataset(arrays, attrs=data.attrs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists and numbers that :meth:`from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Spec:
+        """Rebuild a spec from :meth:`to_json`."""
+        fields = {
+            kind: tuple(
+                FieldSpec(**{**spec, "dims": tuple(spec["dims"]), "bounds": region_from_json(spec["bounds"])})
+                for spec in data[kind]
+            )
+            for kind in ("inputs", "outputs")
+        }
+        coords = {name: (unit, tuple(values)) for name, (unit, values) in data["coords"].items()}
+        return cls(fields["inputs"], fields["outputs"], data["batch_dim"], coords)
+
+
+def region_from_json(data: Mapping[str, Any] | None) -> Region | None:
+    """Rebuild a region from its plain lists; None stays None."""
+    return None if data is None else Region(tuple((tuple(low), tuple(high)) for low, high in data["boxes"]))

@@ -1,0 +1,170 @@
+"""Discovery of plugins: one failing plugin is recorded and reported, and never breaks the host.
+
+Switches: SCIML_PLUGINS=a,b loads only these (empty: none), SCIML_DISABLE_PLUGINS=a,b leaves these out,
+SCIML_STRICT_PLUGINS=1 turns a broken plugin into an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+from sciml.hookspecs import GROUP, HOOK_API, KINDS, Hooks, Registration
+
+
+@dataclass
+class Plugin:
+    """One entry point of the group, and what became of it: ok, broken, incompatible or disabled."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    status: str = "ok"
+    reason: str = ""
+    details: str = ""
+    registrations: dict[str, list[Registration]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing: its kind, registration and plugin, and what it still needs."""
+
+    kind: str
+    registration: Registration
+    plugin: Plugin
+
+    @property
+    def name(self) -> str:
+        """Name that users type."""
+        return self.registration.name
+
+    @property
+    def missing(self) -> str:
+        """A sentence with the install command when a required module is absent, else an empty string."""
+        absent = [name for name in self.registration.requires if importlib.util.find_spec(name) is None]
+        if not absent:
+            return ""
+        extra = f"[{self.registration.extra}]" if self.registration.extra else ""
+        return f"needs {', '.join(absent)}: pip install '{self.plugin.distribution}{extra}'"
+
+
+class PluginError(LookupError):
+    """An unknown name, or a known one whose plugin or extra is missing."""
+
+
+class Plugins:
+    """All plugins found, loaded tolerantly, and what they register."""
+
+    def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint]) -> None:
+        self.manager = pluggy.PluginManager("sciml")
+        self.manager.add_hookspecs(Hooks)
+        self.plugins: list[Plugin] = []
+        self.entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        for entry_point in sorted(entry_points, key=lambda ep: (ep.dist.name != "sciml-toolkit" if ep.dist else True, ep.name)):
+            self._load(entry_point)
+
+    def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
+        dist = entry_point.dist
+        plugin = Plugin(entry_point.name, entry_point.value, dist.name if dist else "?", dist.version if dist else "?")
+        self.plugins.append(plugin)
+        if not _enabled(plugin.name):
+            plugin.status, plugin.reason = "disabled", "switched off by SCIML_PLUGINS or SCIML_DISABLE_PLUGINS"
+            return
+        try:
+            module = entry_point.load()
+            wanted = getattr(module, "SCIML_API", None)
+            if wanted is not None and not _compatible(wanted):
+                plugin.status, plugin.reason = "incompatible", f"wants hook API {wanted}, this is {HOOK_API}; update one of them"
+                return
+            self._register(plugin, module)
+        except (Exception, SystemExit) as error:
+            if os.environ.get("SCIML_STRICT_PLUGINS") == "1":
+                raise
+            plugin.status, plugin.reason = "broken", f"{type(error).__name__}: {error}"
+            plugin.details = traceback.format_exc()
+
+    def _register(self, plugin: Plugin, module: Any) -> None:
+        self.manager.register(module, f"{plugin.distribution}:{plugin.name}")
+        try:
+            entries = self._entries_of(plugin, module)
+        except BaseException:
+            self.manager.unregister(module)
+            raise
+        for entry in entries:
+            self.entries[entry.kind][entry.name] = entry
+            plugin.registrations.setdefault(entry.kind, []).append(entry.registration)
+
+    def _entries_of(self, plugin: Plugin, module: Any) -> list[Entry]:
+        found: dict[tuple[str, str], Entry] = {}
+        for caller in self.manager.get_hookcallers(module) or []:
+            kind = caller.name.removeprefix("sciml_")
+            for implementation in (i for i in caller.get_hookimpls() if i.plugin is module):
+                for item in implementation.function():
+                    where = f"plugin {plugin.name!r}, hook {caller.name}"
+                    if not isinstance(item, Registration):
+                        raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
+                    if item.target.count(":") != 1:
+                        raise ValueError(f"{where}: expected a target 'module:attribute', got {item.target!r}")
+                    other = self.entries[kind].get(item.name) or found.get((kind, item.name))
+                    if other is not None:
+                        raise ValueError(
+                            f"{where}: the name {item.name!r} is taken: both {other.plugin.distribution!r} "
+                            f"and {plugin.distribution!r} register it; disable one of them"
+                        )
+                    found[kind, item.name] = Entry(kind, item, plugin)
+        return list(found.values())
+
+    def entry(self, kind: str, name: str) -> Entry:
+        """Return the registered entry, or raise a PluginError that tells an unknown name from a broken plugin."""
+        if name in self.entries[kind]:
+            return self.entries[kind][name]
+        broken = [p for p in self.plugins if p.status != "ok" and p.name == name.split(".")[0]]
+        if broken:
+            raise PluginError(f"{kind[:-1]} {name!r}: plugin {broken[0].name!r} is {broken[0].status} ({broken[0].reason})")
+        close = difflib.get_close_matches(name, self.entries[kind], n=2)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see `sciml list` and `sciml plugins`"
+        raise PluginError(f"{kind[:-1]} {name!r}: expected a registered name, got an unknown one; {hint}")
+
+    def resolve(self, kind: str, name: str) -> Any:
+        """Import and return the target of a registered name."""
+        entry = self.entry(kind, name)
+        if entry.missing:
+            raise PluginError(f"{kind[:-1]} {name!r} {entry.missing}")
+        module, _, attribute = entry.registration.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def distribution_of(self, kind: str, name: str) -> str:
+        """Return the distribution that registers a name."""
+        return self.entry(kind, name).plugin.distribution
+
+
+def _enabled(name: str) -> bool:
+    only, without = os.environ.get("SCIML_PLUGINS"), os.environ.get("SCIML_DISABLE_PLUGINS", "")
+    return name not in without.split(",") and (only is None or name in only.split(","))
+
+
+def _compatible(wanted: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    return HOOK_API in SpecifierSet(wanted)
+
+
+@functools.cache
+def plugins() -> Plugins:
+    """Return the plugins of this process, discovered once."""
+    return Plugins(importlib.metadata.entry_points(group=GROUP))
+
+
+def catalogue() -> list[Entry]:
+    """Return every registered experiment, operator, surrogate, data set and coupling with plugin and availability."""
+    return [entry for kind in KINDS for _, entry in sorted(plugins().entries[kind].items())]
