@@ -1,0 +1,114 @@
+"""The contraction of branch, last trunk layer and hidden features in plain torch, and its gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sciml_kernels.precision import accumulation_dtype
+
+
+def trunk_first(n_source: int, n_receiver: int, n_time: int, n_basis: int, n_hidden: int) -> bool:
+    """Return whether evaluating the trunk first takes fewer multiplications than contracting branch and weight first.
+
+    The two orders cost ``N T K (H + S)`` and ``S T H (K + N)`` multiplications, forward as well as backward (there:
+    three times as many).
+    """
+    return n_receiver * n_basis * (n_hidden + n_source) <= n_source * n_hidden * (n_basis + n_receiver)
+
+
+def widen(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return the tensors in the type that sums are kept in: float32 for float16 and bfloat16."""
+    return tuple(None if tensor is None else tensor.to(accumulation_dtype(tensor.dtype)) for tensor in tensors)
+
+
+def reference(
+    branch: Tensor, hidden: Tensor, weight: Tensor | None, bias: Tensor | None, offset: Tensor | None
+) -> Tensor:
+    """Contract branch, weight and hidden features in the order that takes fewer multiplications.
+
+    ``out[s,n,t] = sum_k branch[s,k] (sum_h hidden[n,h] weight[t,k,h] + bias[t,k]) + offset[t]``
+
+    Parameters and shapes are those of `sciml_kernels.branch_trunk.branch_trunk`, which checks them; here they are
+    taken as given.
+    """
+    dtype = branch.dtype
+    branch, hidden, weight, bias, offset = widen(branch, hidden, weight, bias, offset)  # type: ignore[assignment]
+    level = shift(branch, bias, offset)
+    if weight is None:
+        out = branch @ hidden.T
+        return (out if level is None else out + level).unsqueeze(-1).to(dtype)
+    n_source, n_receiver = len(branch), len(hidden)
+    n_time, n_basis, n_hidden = weight.shape
+    if trunk_first(n_source, n_receiver, n_time, n_basis, n_hidden):
+        trunk = hidden @ weight.reshape(n_time * n_basis, n_hidden).T
+        out = (branch @ trunk.reshape(n_receiver * n_time, n_basis).T).reshape(n_source, n_receiver, n_time)
+        return (out if level is None else out + level.unsqueeze(1)).to(dtype)
+    coefficient = torch.matmul(branch, weight).permute(1, 2, 0)
+    features = hidden.expand(n_source, n_receiver, n_hidden)
+    if level is None:
+        return torch.bmm(features, coefficient).to(dtype)
+    return torch.baddbmm(level.unsqueeze(1), features, coefficient).to(dtype)
+
+
+def shift(branch: Tensor, bias: Tensor | None, offset: Tensor | None) -> Tensor | None:
+    """Return ``sum_k branch[s,k] bias[t,k] + offset[t]``, (source, time): what is the same for every receiver."""
+    if bias is None:
+        return None if offset is None else offset.expand(len(branch), len(offset))
+    return branch @ bias.T if offset is None else torch.addmm(offset, branch, bias.T)
+
+
+def backward_reference(
+    grad: Tensor, branch: Tensor, hidden: Tensor, weight: Tensor | None, bias: Tensor | None, needs: list[bool]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of branch, hidden, weight and bias; an empty tensor for each that is absent or not needed.
+
+    With ``C[s,t,h] = sum_k branch[s,k] weight[t,k,h]`` and ``D[s,t,h] = sum_n grad[s,n,t] hidden[n,h]``:
+
+    ``d_branch[s,k] = sum_th D[s,t,h] weight[t,k,h]``, ``d_weight[t,k,h] = sum_s branch[s,k] D[s,t,h]``,
+    ``d_hidden[n,h] = sum_st grad[s,n,t] C[s,t,h]``, and the same with the two factors exchanged when the trunk comes
+    first. The bias adds ``sum_nt grad[s,n,t] bias[t,k]`` to ``d_branch``.
+
+    Parameters
+    ----------
+    grad
+        Gradient of the output, (source, receiver, time).
+    needs
+        Which of the four gradients are wanted, in the order in which they are returned.
+    """
+    dtype = branch.dtype
+    grad, branch, hidden, weight, bias = widen(grad, branch, hidden, weight, bias)  # type: ignore[assignment]
+    first, second, third, fourth = (branch.new_empty(0) for _ in range(4))
+    if weight is None:
+        plane = grad.squeeze(-1)
+        first = plane @ hidden if needs[0] else first
+        second = plane.T @ branch if needs[1] else second
+    elif trunk_first(len(branch), len(hidden), *weight.shape):
+        second, first, third = _factors(
+            grad.transpose(0, 1), hidden, weight.transpose(1, 2), branch, [needs[1], needs[0], needs[2]]
+        )
+        third = third.transpose(1, 2).contiguous() if needs[2] else third
+    else:
+        first, second, third = _factors(grad, branch, weight, hidden, needs)
+    level = grad.sum(1)
+    if needs[0] and bias is not None:
+        first = first + level @ bias
+    if needs[3] and bias is not None:
+        fourth = level.T @ branch
+    return first.to(dtype), second.to(dtype), third.to(dtype), fourth.to(dtype)
+
+
+def _factors(
+    grad: Tensor, left: Tensor, middle: Tensor, right: Tensor, needs: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradients of ``sum_pq left[m,p] middle[t,p,q] right[n,q]``, axes (m, n, t), by left, right and middle."""
+    d_left, d_right, d_middle = (left.new_empty(0) for _ in range(3))
+    if needs[1]:
+        d_right = torch.einsum("mnt,tmq->nq", grad, torch.matmul(left, middle))
+    if needs[0] or needs[2]:
+        inner = torch.einsum("mnt,nq->tmq", grad, right)
+        if needs[0]:
+            d_left = torch.einsum("tmq,tpq->mp", inner, middle)
+        if needs[2]:
+            d_middle = torch.matmul(left.T, inner)
+    return d_left, d_right, d_middle
