@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ Box = tuple[tuple[float, ...], tuple[float, ...]]
 def _units() -> Any:
     import pint
 
-    return pint.UnitRegistry()
+    # CF writes powers as "m s-1"; pint writes "m s**-1".
+    return pint.UnitRegistry(preprocessors=[lambda text: re.sub(r"(?<=[A-Za-z])(?=-?\d)", "**", text)])
 
 
 def convert_units(values: np.ndarray, unit: str, to: str, where: str) -> np.ndarray:
@@ -28,8 +30,10 @@ def convert_units(values: np.ndarray, unit: str, to: str, where: str) -> np.ndar
 
     try:
         return np.asarray(_units().Quantity(values, unit).to(to).magnitude)
-    except (pint.PintError, AttributeError, TypeError) as error:
-        raise ValueError(f"{where}: expected a unit of the kind {to!r}, got {unit!r} ({error}); set attrs['units']") from None
+    except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: expected a unit of the kind {to!r}, got {unit!r} ({error}); set attrs['units']"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Region:
     def __post_init__(self) -> None:
         boxes = tuple((tuple(map(float, low)), tuple(map(float, high))) for low, high in self.boxes)
         sizes = {len(corner) for box in boxes for corner in box}
-        if len(sizes) != 1 or any(a > b for low, high in boxes for a, b in zip(low, high, strict=True)):
+        if len(sizes) != 1 or any(not a <= b for low, high in boxes for a, b in zip(low, high, strict=True)):
             raise ValueError(f"Region: expected boxes (low, high) of equal length with low <= high, got {self.boxes}")
         object.__setattr__(self, "boxes", boxes)
 
@@ -59,6 +63,8 @@ class Region:
     def around(cls, values: np.ndarray) -> Region:
         """Return the smallest single box around `values` of shape (..., d)."""
         points = np.asarray(values, dtype=float).reshape(-1, np.shape(values)[-1])
+        if not len(points):
+            raise ValueError("Region: expected at least one point to put a box around, got none; give data")
         return cls(((tuple(points.min(0)), tuple(points.max(0))),))
 
     @property
@@ -67,9 +73,13 @@ class Region:
         return len(self.boxes[0][0])
 
     def contains(self, points: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
-        """Return a mask (...) telling which `points` (..., d) lie inside, up to `tolerance` of the region's size."""
+        """Return which `points` (..., d) lie inside, up to `tolerance` of the region's size and rounding: a mask (...)."""
         low, high = (np.array([box[i] for box in self.boxes]) for i in (0, 1))  # (box, d)
         slack = tolerance * np.where(np.isfinite(high - low), high - low, 1.0).max()
+        corners = np.abs([low, high])
+        slack = max(
+            slack, 8 * np.finfo(float).eps * corners[np.isfinite(corners)].max(initial=0.0)
+        )  # of unit conversion
         x = np.asarray(points)[..., None, :]
         return ((x >= low - slack) & (x <= high + slack)).all(-1).any(-1)
 
@@ -90,18 +100,30 @@ class FieldSpec:
     dims: tuple[str, ...]
     unit: str = "1"
     bounds: Region | None = None
-    description: str = ""
+    description: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", tuple(self.dims))
+        if len(set(self.dims)) != len(self.dims):
+            raise ValueError(f"FieldSpec {self.name!r}: expected distinct dims, got {self.dims}")
+        if self.bounds is not None and self.bounds.n_dims > 1 and not self.dims:
+            raise ValueError(
+                f"FieldSpec {self.name!r}: expected a dimension for the components of its bounds, got none"
+            )
 
     def check(self, data: xr.Dataset, where: str) -> xr.DataArray:
         """Return the variable in this unit and order of dimensions, or raise a ValueError that says what is wrong."""
         here = f"{where} {self.name!r}"
         if self.name not in data.variables:
-            raise ValueError(f"{here}: expected a variable with dims {self.dims}, got none; have {sorted(map(str, data.variables))}")
+            raise ValueError(
+                f"{here}: expected a variable with dims {self.dims}, got none; have {sorted(map(str, data.variables))}"
+            )
         array = data[self.name]
         if set(array.dims) != set(self.dims):
             raise ValueError(f"{here}: expected dims {self.dims}, got {array.dims}; rename or reshape the variable")
-        if not np.issubdtype(array.dtype, np.number):
-            raise ValueError(f"{here}: expected numbers, got dtype {array.dtype}")
+        if array.dtype.kind not in "iuf":
+            hint = "open the file with decode_times=False" if array.dtype.kind in "mM" else "convert the variable"
+            raise ValueError(f"{here}: expected real numbers, got dtype {array.dtype}; {hint}")
         unit = array.attrs.get("units", "1" if self.unit == "1" else None)
         if unit is None:
             raise ValueError(f"{here}: expected attrs['units'] convertible to {self.unit!r}, got none; set it")
@@ -114,7 +136,9 @@ class FieldSpec:
         bad = ~np.isfinite(values)
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(f"{here}: expected finite numbers, got {values[index]} at index {index} ({bad.sum()} in all)")
+            raise ValueError(
+                f"{here}: expected finite numbers, got {values[index]} at index {index} ({bad.sum()} in all)"
+            )
         outside = self.outside(values, self.bounds)
         if outside.any():
             index = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -125,6 +149,11 @@ class FieldSpec:
         """Return the mask of the entries (or of the vectors along the last dimension) outside `region`."""
         if region is None:
             return np.zeros((), dtype=bool)
+        if region.n_dims > 1 and values.shape[-1] != region.n_dims:
+            raise ValueError(
+                f"{self.name!r}: expected {region.n_dims} components in the last dimension of {self.dims}, "
+                f"got shape {values.shape}"
+            )
         return ~region.contains(values[..., None] if region.n_dims == 1 else values)
 
 
@@ -145,6 +174,9 @@ class Spec:
     coords: Mapping[str, tuple[str, tuple[float, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        coords = {name: (unit, tuple(map(float, values))) for name, (unit, values) in self.coords.items()}
+        for name, value in (("inputs", tuple(self.inputs)), ("outputs", tuple(self.outputs)), ("coords", coords)):
+            object.__setattr__(self, name, value)
         names = [spec.name for spec in (*self.inputs, *self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError(f"Spec: expected distinct names, got {names}")
@@ -155,12 +187,11 @@ class Spec:
         """Return the declared inputs, in declared units and order; the given dataset is not changed."""
         if not isinstance(data, xr.Dataset):
             raise TypeError(f"inputs: expected an xarray.Dataset, got {type(data).__name__}; build one with units")
-        return xr.Dataset({spec.name: spec.check(data, "input") for spec in self.inputs})
+        return _assemble(self.inputs, data, "input")
 
     def check_outputs(self, data: xr.Dataset) -> xr.Dataset:
         """Return the declared outputs of `data`, checked, with its coordinates and attributes."""
-        arrays = {spec.name: spec.check(data, "output") for spec in self.outputs}
-        return xr.Dataset(arrays, attrs=data.attrs)
+        return _assemble(self.outputs, data, "output").assign_attrs(data.attrs)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers that :meth:`from_json` reads back."""
@@ -180,6 +211,20 @@ class Spec:
         return cls(fields["inputs"], fields["outputs"], data["batch_dim"], coords)
 
 
+def _assemble(specs: tuple[FieldSpec, ...], data: xr.Dataset, where: str) -> xr.Dataset:
+    arrays = {spec.name: spec.check(data, where) for spec in specs}
+    # A field that is also a coordinate of its sisters counts once: as converted, not as given.
+    return xr.Dataset({name: array.drop_vars(set(arrays) & set(array.coords)) for name, array in arrays.items()})
+
+
 def region_from_json(data: Mapping[str, Any] | None) -> Region | None:
     """Rebuild a region from its plain lists; None stays None."""
-    return None if data is None else Region(tuple((tuple(low), tuple(high)) for low, high in data["boxes"]))
+    if data is None:
+        return None
+    inf = float("inf")  # JSON has no infinity: no limit is stored as null
+    return Region(
+        tuple(
+            (tuple(-inf if a is None else a for a in low), tuple(inf if b is None else b for b in high))
+            for low, high in data["boxes"]
+        )
+    )

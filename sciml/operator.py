@@ -34,6 +34,6 @@ class Operator(ABC):
     def _apply(self, inputs: xr.Dataset) -> xr.Dataset:
         """Map inputs that are already checked and converted."""
 
-    def __call__(self, inputs: xr.Dataset) -> xr.Dataset:
+    def __call__(self, inputs: xr.Dataset, /) -> xr.Dataset:
         """Check and convert the inputs, apply the map, check the outputs."""
         return self.spec.check_outputs(self._apply(self.spec.check_inputs(inputs)))
