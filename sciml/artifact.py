@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 FORMAT, VERSION = "sciml-surrogate", 1
+FILES = {"manifest.json", "weights.safetensors"}
 KEYS = {"format", "version", "surrogate", "distribution", "config", "spec", "domain", "provenance", "weights_sha256"}
 
 
@@ -69,8 +70,8 @@ def _plain(data: Any) -> Any:
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [_plain(value) for value in data]
-    if hasattr(data, "item"):
-        data = data.item()
+    if hasattr(data, "tolist"):  # NumPy arrays and numbers, tensors
+        return _plain(data.tolist())
     if isinstance(data, float) and not (-float("inf") < data < float("inf")):
         return None
     return data if data is None or isinstance(data, bool | int | float | str) else str(data)
@@ -79,7 +80,7 @@ def _plain(data: Any) -> Any:
 def read_json(path: str | Path) -> Any:
     """Read JSON; a missing or broken file is a ValueError that names it."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: expected a readable JSON file, got {error}") from None
 
@@ -102,11 +103,16 @@ def read_tensors(path: str | Path, device: str = "cpu") -> dict[str, torch.Tenso
 def write_artifact(path: str | Path, manifest: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Write manifest and weights into the folder `path`, replacing an older artifact but nothing else."""
     path = Path(path)
-    if path.exists() and not (path / "manifest.json").is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise ValueError(f"{path}: expected an empty folder or a saved surrogate, got something else; choose another path")
+    held = {item.name for item in path.iterdir()} if path.is_dir() else {""} if path.exists() else set()
+    if held and held != FILES:
+        raise ValueError(
+            f"{path}: expected an empty folder or a saved surrogate, got something else; choose another path"
+        )
     with atomic_folder(path) as folder:
         digest = write_tensors(folder / "weights.safetensors", tensors)
-        write_json(folder / "manifest.json", {"format": FORMAT, "version": VERSION, **manifest, "weights_sha256": digest})
+        write_json(
+            folder / "manifest.json", {"format": FORMAT, "version": VERSION, **manifest, "weights_sha256": digest}
+        )
 
 
 def read_artifact(path: str | Path, device: str = "cpu") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -118,11 +124,17 @@ def read_artifact(path: str | Path, device: str = "cpu") -> tuple[dict[str, Any]
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}/manifest.json: expected format {FORMAT!r}, got something else")
     if manifest.get("version") != VERSION:
-        raise ValueError(f"{path}: expected artifact version {VERSION}, got {manifest.get('version')}; update sciml-toolkit")
+        raise ValueError(
+            f"{path}: expected artifact version {VERSION}, got {manifest.get('version')}; update sciml-toolkit"
+        )
     if set(manifest) != KEYS:
-        raise ValueError(f"{path}/manifest.json: expected the keys {sorted(KEYS)}, got a difference of {sorted(set(manifest) ^ KEYS)}")
+        raise ValueError(
+            f"{path}/manifest.json: expected keys {sorted(KEYS)}, got a difference of {sorted(set(manifest) ^ KEYS)}"
+        )
     weights = path / "weights.safetensors"
     tensors = read_tensors(weights, device)
     if hashlib.sha256(weights.read_bytes()).hexdigest() != manifest["weights_sha256"]:
-        raise ValueError(f"{weights}: expected the weights that the manifest was written with, got others; copy the folder again")
+        raise ValueError(
+            f"{weights}: expected the weights that the manifest was written with, got others; copy the folder again"
+        )
     return manifest, tensors

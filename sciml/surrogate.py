@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -59,7 +59,11 @@ class Surrogate(Operator):
     """
 
     def __init__(
-        self, network: Network, *, domain: Mapping[str, Region] | None = None, provenance: Mapping[str, Any] | None = None
+        self,
+        network: Network,
+        *,
+        domain: Mapping[str, Region] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network.eval()
         self.domain = dict(domain or {})
@@ -101,6 +105,8 @@ class Surrogate(Operator):
         The outputs; ``NAME_std`` is a standard error where the network quantifies it. The attribute
         ``outside_training_domain`` lists the inputs that were outside.
         """
+        if outside not in get_args(Outside):
+            raise ValueError(f"predict: expected outside= one of {', '.join(get_args(Outside))}, got {outside!r}")
         checked = self.spec.check_inputs(inputs)
         complaints = self.complaints(checked)
         if complaints and outside == "raise":
@@ -128,11 +134,15 @@ class Surrogate(Operator):
     def _apply(self, inputs: xr.Dataset) -> xr.Dataset:
         reference = next((t for t in self.network.state_dict().values() if t.is_floating_point()), torch.zeros(1))
         tensors = {
-            name: torch.as_tensor(np.array(inputs[name].values), dtype=reference.dtype, device=reference.device)
+            name: torch.as_tensor(
+                np.array(inputs[name].values, dtype=float), dtype=reference.dtype, device=reference.device
+            )
             for name in (field.name for field in self.spec.inputs)
         }
         with torch.no_grad():
             outputs = self.network(**tensors)
+        if absent := {field.name for field in self.spec.outputs} - set(outputs):
+            raise ValueError(f"{type(self.network).__name__}.forward: expected outputs {sorted(absent)} too, got none")
         coords: dict[str, Any] = {str(name): coord for name, coord in inputs.coords.items()}
         for name, (unit, values) in self.spec.coords.items():
             coords[name] = (name, np.array(values), {"units": unit})
@@ -141,8 +151,12 @@ class Surrogate(Operator):
             attrs = {"units": field.unit, "long_name": field.description or field.name}
             if field.name.endswith("_std"):
                 attrs["standard_name_modifier"] = "standard_error"
-            kept = {name: coord for name, coord in coords.items() if set(getattr(coord, "dims", (name,))) <= set(field.dims)}
-            arrays[field.name] = xr.DataArray(outputs[field.name].cpu().numpy(), dims=field.dims, coords=kept, attrs=attrs)
+            kept = {
+                name: coord for name, coord in coords.items() if set(getattr(coord, "dims", (name,))) <= set(field.dims)
+            }
+            arrays[field.name] = xr.DataArray(
+                np.array(outputs[field.name].cpu()), dims=field.dims, coords=kept, attrs=attrs
+            )
         return xr.Dataset(arrays)
 
     def to(self, device: str | torch.device) -> Surrogate:
@@ -177,22 +191,28 @@ def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
     from sciml.plugins import plugins
 
     manifest, tensors = artifact.read_artifact(path, device)
-    name = manifest["surrogate"]
+    name = str(manifest["surrogate"])
     try:
         kind = plugins().resolve("surrogates", name)
     except LookupError as error:
-        raise ValueError(f"{path}: needs the surrogate {name!r} of the package {manifest['distribution']!r}: {error}") from error
+        raise ValueError(
+            f"{path}: needs the surrogate {name!r} of the package {manifest['distribution']!r}: {error}"
+        ) from error
     try:
         network = kind(**manifest["config"])
-        network.load_state_dict(tensors)
-    except (TypeError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: expected a configuration and weights of {name!r}, got a mismatch: {error}") from error
-    if network.spec != Spec.from_json(manifest["spec"]):
-        raise ValueError(f"{path}: expected the spec that {name!r} has in the installed version, got another; retrain or update")
-    domain = {key: region_from_json(region) for key, region in manifest["domain"].items()}
-    return Surrogate(
-        network.to(device), domain={k: r for k, r in domain.items() if r is not None}, provenance=manifest["provenance"]
-    )
+        floating = (tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        network.to(next(floating, None)).load_state_dict(tensors, assign=True)  # in the precision that was saved
+        spec = Spec.from_json(manifest["spec"])
+        domain = {key: region for key, value in manifest["domain"].items() if (region := region_from_json(value))}
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected a configuration and weights of {name!r}, got a mismatch: {error}"
+        ) from error
+    if network.spec != spec:
+        raise ValueError(
+            f"{path}: expected the spec that {name!r} has in the installed version, got another; retrain or update"
+        )
+    return Surrogate(network.to(device), domain=domain, provenance=manifest["provenance"])
 
 
 def training_domain(spec: Spec, data: xr.Dataset) -> dict[str, Region]:
