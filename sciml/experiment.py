@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sciml.artifact import read_json, write_json
-from sciml.config import configure, describe
+from sciml.config import configure, flatten
 from sciml.progress import Progress
 from sciml.report import Report
 from sciml.surrogate import Surrogate
@@ -80,7 +80,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def bench(self, config: Any, run: Run) -> Results:
-        """Measure this project and its peers side by side; the metrics hold every key of `run` and those of the peers."""
+        """Measure this project and its peers side by side; the metrics hold the keys of `run` and of the peers."""
 
 
 def run(name: str, *, preset: str = "default", out: str | Path | None = None, **options: Any) -> Results:
@@ -91,7 +91,8 @@ def run(name: str, *, preset: str = "default", out: str | Path | None = None, **
     name : a registered experiment.
     preset : one of its presets.
     out : the run folder, new or empty; by default ``runs/NAME-PRESET-TIME``.
-    options : ``seed``, ``device``, ``progress``, ``bench`` and settings by name (``overrides={"a.b": value}`` for dotted ones).
+    options : ``seed``, ``device``, ``progress``, ``bench`` and settings by name; dotted ones as
+        ``overrides={"a.b": value}``.
     """
     means = {key: options.pop(key) for key in ("seed", "device", "progress", "bench") if key in options}
     overrides = {**options.pop("overrides", {}), **options}
@@ -111,15 +112,19 @@ def resume(folder: str | Path, *, progress: Progress | None = None) -> Results:
     folder = Path(folder)
     stored = read_json(folder / "config.json")
     try:
-        config, settings = stored.pop("config"), stored
-        experiment = _experiment(settings["experiment"])
-        base = preset_of(experiment, settings["experiment"], settings["preset"])
-        names = [row[0] for row in describe(base)]
-        config = configure(base, {name: _get(config, name) for name in names})
-    except (KeyError, TypeError, AttributeError):
-        raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else") from None
+        settings = {key: stored[key] for key in ("experiment", "mode", "preset", "seed", "device")}
+        config = stored["config"]
+        known = settings["mode"] in ("run", "bench") and isinstance(config, dict) and isinstance(settings["seed"], int)
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
     if (folder / "metrics.json").exists():
         raise ValueError(f"{folder}: expected an unfinished run, got a finished one; start a new one with --out")
+    resolve_device(settings["device"])
+    experiment = _experiment(settings["experiment"])
+    base = preset_of(experiment, settings["experiment"], settings["preset"])
+    config = configure(base, dict(flatten(config)))
     return _execute(experiment, config, settings, folder, progress)
 
 
@@ -148,16 +153,11 @@ def _experiment(name: str) -> Experiment:
     return experiment
 
 
-def _get(config: Mapping[str, Any], name: str) -> Any:
-    value: Any = config
-    for part in name.split("."):
-        value = value[part]
-    return value
-
-
 def _make_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: expected a new or empty folder, got one in use; choose another --out or --resume it")
+        raise ValueError(
+            f"{folder}: expected a new or empty folder, got one in use; choose another --out or --resume it"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").touch()
@@ -165,10 +165,15 @@ def _make_folder(folder: Path) -> None:
         raise ValueError(f"{folder}: expected a writable folder, got {error.strerror}; choose another --out") from None
 
 
-def _execute(experiment: Experiment, config: Any, settings: dict[str, Any], folder: Path, progress: Progress | None) -> Results:
+def _execute(
+    experiment: Experiment, config: Any, settings: dict[str, Any], folder: Path, progress: Progress | None
+) -> Results:
     started, cpu_started = time.perf_counter(), time.process_time()
     means = Run(folder, settings["seed"], settings["device"], progress or Progress(enabled=False))
-    means.log(f"{settings['mode']} {settings['experiment']} {settings['preset']} seed {settings['seed']} on {settings['device']}")
+    means.log(
+        f"{settings['mode']} {settings['experiment']} {settings['preset']} "
+        f"seed {settings['seed']} on {settings['device']}"
+    )
     try:
         results: Results = getattr(experiment, settings["mode"])(config, means)
     except Exception as error:
@@ -202,19 +207,28 @@ def describe_environment() -> dict[str, Any]:
     """Return versions, commit, machine and peak memory of this process."""
     import torch
 
-    root = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "xarray")}
     return {
         "sciml": importlib.metadata.version("sciml-toolkit"),
-        "commit": commit or None,
+        "commit": _commit(),
         "python": sys.version.split()[0],
         **versions,
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def _commit() -> str | None:
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def content_hash(*arrays: Any) -> str:
