@@ -51,7 +51,7 @@ class Entry:
     @property
     def missing(self) -> str:
         """A sentence with the install command when a required module is absent, else an empty string."""
-        absent = [name for name in self.registration.requires if importlib.util.find_spec(name) is None]
+        absent = [name for name in self.registration.requires if importlib.util.find_spec(name.split(".")[0]) is None]
         if not absent:
             return ""
         extra = f"[{self.registration.extra}]" if self.registration.extra else ""
@@ -70,7 +70,9 @@ class Plugins:
         self.manager.add_hookspecs(Hooks)
         self.plugins: list[Plugin] = []
         self.entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-        for entry_point in sorted(entry_points, key=lambda ep: (ep.dist.name != "sciml-toolkit" if ep.dist else True, ep.name)):
+        for entry_point in sorted(
+            entry_points, key=lambda ep: (ep.dist.name != "sciml-toolkit" if ep.dist else True, ep.name)
+        ):
             self._load(entry_point)
 
     def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
@@ -84,7 +86,10 @@ class Plugins:
             module = entry_point.load()
             wanted = getattr(module, "SCIML_API", None)
             if wanted is not None and not _compatible(wanted):
-                plugin.status, plugin.reason = "incompatible", f"wants hook API {wanted}, this is {HOOK_API}; update one of them"
+                plugin.status, plugin.reason = (
+                    "incompatible",
+                    f"wants hook API {wanted}, this is {HOOK_API}; update one of them",
+                )
                 return
             self._register(plugin, module)
         except (Exception, SystemExit) as error:
@@ -92,6 +97,13 @@ class Plugins:
                 raise
             plugin.status, plugin.reason = "broken", f"{type(error).__name__}: {error}"
             plugin.details = traceback.format_exc()
+
+    def register(self, module: Any, name: str, distribution: str = "(this process)") -> Plugin:
+        """Register a hook module without an entry point, as tests and notebooks do; a mistake in it is raised."""
+        plugin = Plugin(name, getattr(module, "__name__", name), distribution, "0")
+        self._register(plugin, module)
+        self.plugins.append(plugin)
+        return plugin
 
     def _register(self, plugin: Plugin, module: Any) -> None:
         self.manager.register(module, f"{plugin.distribution}:{plugin.name}")
@@ -107,10 +119,13 @@ class Plugins:
     def _entries_of(self, plugin: Plugin, module: Any) -> list[Entry]:
         found: dict[tuple[str, str], Entry] = {}
         for caller in self.manager.get_hookcallers(module) or []:
-            kind = caller.name.removeprefix("sciml_")
+            kind, where = caller.name.removeprefix("sciml_"), f"plugin {plugin.name!r}, hook {caller.name}"
+            if kind not in self.entries:
+                raise ValueError(
+                    f"{where}: expected one of {', '.join(f'sciml_{kind}' for kind in KINDS)}; correct the name"
+                )
             for implementation in (i for i in caller.get_hookimpls() if i.plugin is module):
-                for item in implementation.function():
-                    where = f"plugin {plugin.name!r}, hook {caller.name}"
+                for item in implementation.function() or ():
                     if not isinstance(item, Registration):
                         raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
                     if item.target.count(":") != 1:
@@ -130,7 +145,9 @@ class Plugins:
             return self.entries[kind][name]
         broken = [p for p in self.plugins if p.status != "ok" and p.name == name.split(".")[0]]
         if broken:
-            raise PluginError(f"{kind[:-1]} {name!r}: plugin {broken[0].name!r} is {broken[0].status} ({broken[0].reason})")
+            raise PluginError(
+                f"{kind[:-1]} {name!r}: plugin {broken[0].name!r} is {broken[0].status} ({broken[0].reason})"
+            )
         close = difflib.get_close_matches(name, self.entries[kind], n=2)
         hint = f"did you mean {' or '.join(close)}?" if close else "see `sciml list` and `sciml plugins`"
         raise PluginError(f"{kind[:-1]} {name!r}: expected a registered name, got an unknown one; {hint}")
@@ -141,7 +158,13 @@ class Plugins:
         if entry.missing:
             raise PluginError(f"{kind[:-1]} {name!r} {entry.missing}")
         module, _, attribute = entry.registration.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"{kind[:-1]} {name!r}: expected {entry.registration.target!r} of {entry.plugin.distribution!r}, "
+                f"got {type(error).__name__}: {error}; reinstall or correct that plugin"
+            ) from error
 
     def distribution_of(self, kind: str, name: str) -> str:
         """Return the distribution that registers a name."""
@@ -149,8 +172,11 @@ class Plugins:
 
 
 def _enabled(name: str) -> bool:
-    only, without = os.environ.get("SCIML_PLUGINS"), os.environ.get("SCIML_DISABLE_PLUGINS", "")
-    return name not in without.split(",") and (only is None or name in only.split(","))
+    names = {
+        key: os.environ.get(key, "").replace(" ", "").split(",") for key in ("SCIML_PLUGINS", "SCIML_DISABLE_PLUGINS")
+    }
+    only = "SCIML_PLUGINS" in os.environ
+    return name not in names["SCIML_DISABLE_PLUGINS"] and (not only or name in names["SCIML_PLUGINS"])
 
 
 def _compatible(wanted: str) -> bool:
