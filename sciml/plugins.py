@@ -93,9 +93,12 @@ class Plugins:
                 return
             self._register(plugin, module)
         except (Exception, SystemExit) as error:
-            if os.environ.get("SCIML_STRICT_PLUGINS") == "1":
-                raise
             plugin.status, plugin.reason = "broken", f"{type(error).__name__}: {error}"
+            if os.environ.get("SCIML_STRICT_PLUGINS") == "1":
+                raise PluginError(
+                    f"plugin {plugin.name!r} of {plugin.distribution!r}: expected it to load, got {plugin.reason}; "
+                    "repair it or unset SCIML_STRICT_PLUGINS"
+                ) from error
             plugin.details = traceback.format_exc()
 
     def register(self, module: Any, name: str, distribution: str = "(this process)") -> Plugin:
@@ -185,10 +188,49 @@ def _compatible(wanted: str) -> bool:
     return HOOK_API in SpecifierSet(wanted)
 
 
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # the parent of a dotted name is absent, or a module without a spec stands in
+        return False
+
+
+@functools.cache
+def _scan() -> tuple[list[importlib.metadata.EntryPoint], list[Plugin]]:
+    """Return our entry points of all distributions, and a broken plugin for each whose metadata cannot be read.
+
+    ``importlib.metadata.entry_points`` fails as a whole when one distribution's file is damaged.
+    """
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    damaged = []
+    for dist in importlib.metadata.distributions():
+        try:
+            if "[sciml." in (dist.read_text("entry_points.txt") or ""):
+                name, version = dist.metadata["Name"], dist.metadata["Version"]
+                if not name or not version:
+                    raise ValueError("expected METADATA with Name and Version, got none")
+                found.setdefault(name, [ep for ep in dist.entry_points if ep.group.startswith("sciml.")])
+        except Exception as error:
+            label, reason = (
+                str(getattr(dist, "_path", dist)),
+                f"{type(error).__name__}: {error}; reinstall or remove it",
+            )
+            damaged.append(Plugin("?", "?", label, "?", "broken", reason, traceback.format_exc()))
+    first = sorted(found.items(), key=lambda item: (item[0] != "sciml-toolkit", item[0]))
+    return [entry_point for _, entry_points in first for entry_point in entry_points], damaged
+
+
+def discover(group: str) -> list[importlib.metadata.EntryPoint]:
+    """Return the entry points of a group, those of the toolkit first, then by distribution; nothing is imported."""
+    return [entry_point for entry_point in _scan()[0] if entry_point.group == group]
+
+
 @functools.cache
 def plugins() -> Plugins:
     """Return the plugins of this process, discovered once."""
-    return Plugins(importlib.metadata.entry_points(group=GROUP))
+    found = Plugins(discover(GROUP))
+    found.plugins.extend(_scan()[1])
+    return found
 
 
 def catalogue() -> list[Entry]:

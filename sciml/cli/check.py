@@ -1,0 +1,55 @@
+"""`sciml check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from sciml.cli.artifacts import find_artifact
+from sciml.cli.errors import debug_option
+from sciml.cli.output import print_table
+
+
+@click.command(epilog="\b\nExample:\n  sciml check acoustics\n  sciml check runs/acoustics/surrogate")
+@click.argument("name", metavar="NAME|ARTIFACT")
+@debug_option
+def check(name: str) -> None:
+    """Run the conformance kit on a registered experiment or operator, or on a saved surrogate."""
+    results = list(_checks(name))
+    print_table(
+        ("CHECK", "RESULT", "DETAIL"), [[r.name, "passed" if r.passed else "failed", r.detail] for r in results]
+    )
+    failed = [result.name for result in results if not result.passed]
+    if failed:
+        raise ValueError(
+            f"check {name}: expected {len(results)} checks to pass, got {len(failed)} failed ({', '.join(failed)}); "
+            "see the details above"
+        )
+
+
+def _checks(name: str) -> Iterator[Any]:
+    from sciml.plugins import plugins
+
+    folder = find_artifact(name)
+    if folder is not None:
+        from sciml.surrogate import load
+        from sciml.testing import check_surrogate
+
+        yield from check_surrogate(load(folder))
+        return
+    entries = plugins().entries
+    if name in entries["surrogates"] and not (name in entries["operators"] or name in entries["experiments"]):
+        raise ValueError(
+            f"check {name!r}: expected trained weights, got a surrogate's registered name; give a saved one's folder"
+        )
+    if name in entries["operators"]:
+        from sciml.testing import check_operator
+
+        yield from check_operator(plugins().resolve("operators", name)())
+    if name in entries["experiments"] or name not in entries["operators"]:
+        experiment = plugins().resolve("experiments", name)
+        from sciml.testing import check_experiment
+
+        yield from check_experiment(experiment())
