@@ -128,7 +128,8 @@ class Plugins:
                     f"{where}: expected one of {', '.join(f'sciml_{kind}' for kind in KINDS)}; correct the name"
                 )
             for implementation in (i for i in caller.get_hookimpls() if i.plugin is module):
-                for item in implementation.function() or ():
+                items: Any = implementation.function()
+                for item in items or ():
                     if not isinstance(item, Registration):
                         raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
                     if item.target.count(":") != 1:
