@@ -73,7 +73,7 @@ class Region:
         return len(self.boxes[0][0])
 
     def contains(self, points: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
-        """Return which `points` (..., d) lie inside, up to `tolerance` of the region's size and rounding: a mask (...)."""
+        """Return which `points` (..., d) lie inside, up to `tolerance` of the size and rounding: a mask (...)."""
         low, high = (np.array([box[i] for box in self.boxes]) for i in (0, 1))  # (box, d)
         slack = tolerance * np.where(np.isfinite(high - low), high - low, 1.0).max()
         corners = np.abs([low, high])
