@@ -164,7 +164,7 @@ class Plugins:
         module, _, attribute = entry.registration.target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (Exception, SystemExit) as error:  # whatever the module does while it is imported
             raise PluginError(
                 f"{kind[:-1]} {name!r}: expected {entry.registration.target!r} of {entry.plugin.distribution!r}, "
                 f"got {type(error).__name__}: {error}; reinstall or correct that plugin"
