@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,6 @@ import triton.language as tl
 from triton.runtime.interpreter import InterpretedFunction
 
 from sciml_kernels.precision import accumulation_dtype
-
-# Annotations of kernel arguments. Triton reads annotations as types; these two names mean nothing to it, so it
-# infers the type itself.
-Pointer = Any
-Scalar = Any
 
 
 def configurations(names: Sequence[str], choices: Sequence[tuple[Sequence[int], int]]) -> list[triton.Config]:
@@ -51,3 +46,30 @@ def require_launchable(where: str, kernel: Any, tensor: torch.Tensor) -> None:
             f"{where}: expected TRITON_INTERPRET=1 at the first use of Triton on CPU tensors, got it unset; "
             "set it before Python starts, or use SCIML_KERNELS=auto"
         )
+
+
+def compile_ahead(kernel: Any, types: Mapping[str, str], constants: Mapping[str, Any], capability: int = 90) -> int:
+    """Compile `kernel` for an NVIDIA GPU that need not be there and return the bytes of machine code.
+
+    What the interpreter accepts the compiler may still refuse; this shows it on a machine without a GPU.
+
+    Parameters
+    ----------
+    kernel
+        A decorated kernel that was not loaded for the interpreter.
+    types
+        Triton's type of each pointer argument, such as ``{"out": "*fp32"}``; other arguments are taken as ``i32``.
+    constants
+        Values of the compile-time arguments.
+    capability
+        Compute capability times ten.
+    """
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    while not isinstance(kernel, triton.JITFunction):
+        kernel = kernel.fn
+    names = [parameter.name for parameter in kernel.params]
+    signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
+    source = ASTSource(kernel, signature=signature, constexprs=dict(constants))
+    return len(triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"])

@@ -44,7 +44,7 @@ def reference(
         trunk = hidden @ weight.reshape(n_time * n_basis, n_hidden).T
         out = (branch @ trunk.reshape(n_receiver * n_time, n_basis).T).reshape(n_source, n_receiver, n_time)
         return (out if level is None else out + level.unsqueeze(1)).to(dtype)
-    coefficient = torch.matmul(branch, weight).permute(1, 2, 0)
+    coefficient = _coefficients(branch, weight).permute(1, 2, 0)
     features = hidden.expand(n_source, n_receiver, n_hidden)
     if level is None:
         return torch.bmm(features, coefficient).to(dtype)
@@ -56,6 +56,12 @@ def shift(branch: Tensor, bias: Tensor | None, offset: Tensor | None) -> Tensor 
     if bias is None:
         return None if offset is None else offset.expand(len(branch), len(offset))
     return branch @ bias.T if offset is None else torch.addmm(offset, branch, bias.T)
+
+
+def _coefficients(branch: Tensor, weight: Tensor) -> Tensor:
+    """Return ``C[t,s,h] = sum_k branch[s,k] weight[t,k,h]``."""
+    # Not torch.matmul: where a gradient is needed it copies the weight to make one flat product of the batched one.
+    return torch.bmm(branch.expand(len(weight), *branch.shape), weight)
 
 
 def backward_reference(
@@ -83,13 +89,9 @@ def backward_reference(
         plane = grad.squeeze(-1)
         first = plane @ hidden if needs[0] else first
         second = plane.T @ branch if needs[1] else second
-    elif trunk_first(len(branch), len(hidden), *weight.shape):
-        second, first, third = _factors(
-            grad.transpose(0, 1), hidden, weight.transpose(1, 2), branch, [needs[1], needs[0], needs[2]]
-        )
-        third = third.transpose(1, 2).contiguous() if needs[2] else third
     else:
-        first, second, third = _factors(grad, branch, weight, hidden, needs)
+        order = _trunk_first if trunk_first(len(branch), len(hidden), *weight.shape) else _branch_first
+        first, second, third = order(grad, branch, hidden, weight, needs)
     level = grad.sum(1)
     if needs[0] and bias is not None:
         first = first + level @ bias
@@ -98,17 +100,36 @@ def backward_reference(
     return first.to(dtype), second.to(dtype), third.to(dtype), fourth.to(dtype)
 
 
-def _factors(
-    grad: Tensor, left: Tensor, middle: Tensor, right: Tensor, needs: list[bool]
+def _trunk_first(
+    grad: Tensor, branch: Tensor, hidden: Tensor, weight: Tensor, needs: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gradients of ``sum_pq left[m,p] middle[t,p,q] right[n,q]``, axes (m, n, t), by left, right and middle."""
-    d_left, d_right, d_middle = (left.new_empty(0) for _ in range(3))
-    if needs[1]:
-        d_right = torch.einsum("mnt,tmq->nq", grad, torch.matmul(left, middle))
-    if needs[0] or needs[2]:
-        inner = torch.einsum("mnt,nq->tmq", grad, right)
-        if needs[0]:
-            d_left = torch.einsum("tmq,tpq->mp", inner, middle)
+    """Return gradients by branch, hidden and weight from the trunk (receiver, time * basis) and its gradient."""
+    d_branch, d_hidden, d_weight = (branch.new_empty(0) for _ in range(3))
+    n_basis, n_hidden = weight.shape[1:]
+    matrix = weight.reshape(len(weight) * n_basis, n_hidden)
+    flat = grad.reshape(len(branch), len(hidden) * len(weight))
+    if needs[0]:
+        d_branch = flat @ (hidden @ matrix.T).reshape(len(hidden) * len(weight), n_basis)
+    if needs[1] or needs[2]:
+        d_trunk = (flat.T @ branch).reshape(len(hidden), len(matrix))
+        if needs[1]:
+            d_hidden = d_trunk @ matrix
         if needs[2]:
-            d_middle = torch.matmul(left.T, inner)
-    return d_left, d_right, d_middle
+            d_weight = (d_trunk.T @ hidden).reshape(weight.shape)
+    return d_branch, d_hidden, d_weight
+
+
+def _branch_first(
+    grad: Tensor, branch: Tensor, hidden: Tensor, weight: Tensor, needs: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradients by branch, hidden and weight from C (time, source, hidden) and D (source, time, hidden)."""
+    d_branch, d_hidden, d_weight = (branch.new_empty(0) for _ in range(3))
+    if needs[1]:
+        d_hidden = torch.bmm(grad, _coefficients(branch, weight).transpose(0, 1)).sum(0)
+    if needs[0] or needs[2]:
+        inner = torch.bmm(grad.transpose(1, 2), hidden.expand(len(branch), *hidden.shape))
+        if needs[0]:
+            d_branch = torch.bmm(inner.transpose(0, 1), weight.transpose(1, 2)).sum(0)
+        if needs[2]:
+            d_weight = torch.bmm(branch.T.expand(len(weight), *branch.T.shape), inner.transpose(0, 1))
+    return d_branch, d_hidden, d_weight

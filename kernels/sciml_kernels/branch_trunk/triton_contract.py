@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sciml_kernels.triton_tools import Pointer, Scalar, accumulator, configurations, require_launchable
+from sciml_kernels.triton_tools import accumulator, configurations, require_launchable
 
 _CHOICES = (((32, 32, 32), 4), ((64, 32, 32), 4), ((64, 64, 32), 4), ((128, 64, 32), 8))
 # Blocks that a reduction without other parallelism is cut into, so that a small result still fills a GPU.
@@ -19,10 +19,10 @@ _PARTS = 64
 )
 @triton.jit
 def contract_kernel(
-    a: Pointer, stride_ab: Scalar, stride_am: Scalar, stride_ao: Scalar, stride_ai: Scalar,
-    b: Pointer, stride_bb: Scalar, stride_bn: Scalar, stride_bo: Scalar, stride_bi: Scalar,
-    c: Pointer,
-    n_row: Scalar, n_column: Scalar, n_outer: Scalar, n_inner: Scalar, part: Scalar,
+    a: tl.tensor, stride_ab: tl.tensor, stride_am: tl.tensor, stride_ao: tl.tensor, stride_ai: tl.tensor,
+    b: tl.tensor, stride_bb: tl.tensor, stride_bn: tl.tensor, stride_bo: tl.tensor, stride_bi: tl.tensor,
+    c: tl.tensor,
+    n_row: tl.tensor, n_column: tl.tensor, n_outer: tl.tensor, n_inner: tl.tensor, part: tl.tensor,
     SPLIT: tl.constexpr, ACC: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_I: tl.constexpr,
 ) -> None:  # fmt: skip
     """Compute a block of rows and columns of a batch entry; with SPLIT a batch entry is a part of the outer sum."""

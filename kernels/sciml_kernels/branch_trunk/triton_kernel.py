@@ -9,7 +9,7 @@ from torch import Tensor
 from sciml_kernels.branch_trunk.reference import shift, trunk_first, widen
 from sciml_kernels.branch_trunk.triton_contract import contract
 from sciml_kernels.precision import accumulation_dtype
-from sciml_kernels.triton_tools import Pointer, Scalar, accumulator, configurations, require_launchable
+from sciml_kernels.triton_tools import accumulator, configurations, require_launchable
 
 _CHOICES = (((32, 32, 32, 32), 4), ((32, 64, 32, 32), 4), ((64, 64, 32, 32), 4), ((64, 128, 32, 32), 8))
 _BLOCKS = ("BLOCK_M", "BLOCK_N", "BLOCK_P", "BLOCK_Q")
@@ -18,12 +18,12 @@ _BLOCKS = ("BLOCK_M", "BLOCK_N", "BLOCK_P", "BLOCK_Q")
 @triton.autotune(configs=configurations(_BLOCKS, _CHOICES), key=["n_left", "n_right", "n_p", "n_q"])
 @triton.jit
 def branch_trunk_fwd_kernel(
-    left: Pointer, stride_lm: Scalar, stride_lp: Scalar,
-    middle: Pointer, stride_mt: Scalar, stride_mp: Scalar, stride_mq: Scalar,
-    right: Pointer, stride_rn: Scalar, stride_rq: Scalar,
-    level: Pointer, stride_vm: Scalar, stride_vn: Scalar, stride_vt: Scalar,
-    out: Pointer, stride_om: Scalar, stride_on: Scalar, stride_ot: Scalar,
-    n_left: Scalar, n_right: Scalar, n_time: Scalar, n_p: Scalar, n_q: Scalar,
+    left: tl.tensor, stride_lm: tl.tensor, stride_lp: tl.tensor,
+    middle: tl.tensor, stride_mt: tl.tensor, stride_mp: tl.tensor, stride_mq: tl.tensor,
+    right: tl.tensor, stride_rn: tl.tensor, stride_rq: tl.tensor,
+    level: tl.tensor, stride_vm: tl.tensor, stride_vn: tl.tensor, stride_vt: tl.tensor,
+    out: tl.tensor, stride_om: tl.tensor, stride_on: tl.tensor, stride_ot: tl.tensor,
+    n_left: tl.tensor, n_right: tl.tensor, n_time: tl.tensor, n_p: tl.tensor, n_q: tl.tensor,
     ACC: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_Q: tl.constexpr,
 ) -> None:  # fmt: skip
     """Compute sum_pq left[m,p] middle[t,p,q] right[n,q] + level[m,n,t] for a block of m, a block of n and one t."""
