@@ -60,7 +60,8 @@ def singular_value(times: np.ndarray, s: float, start: float, n_layers: int) -> 
     """
     if n_layers == 2:
         return s / (1 + (s / start - 1) * np.exp(-2 * s * times))
-    solution = solve_ivp(lambda t, a: a ** (n_layers - 1) * (s - a**n_layers), (0, times[-1]), [start ** (1 / n_layers)],
+    span, first = (0, times[-1]), [start ** (1 / n_layers)]
+    solution = solve_ivp(lambda t, a: a ** (n_layers - 1) * (s - a**n_layers), span, first,
                          method="DOP853", t_eval=times, rtol=1e-12, atol=1e-14)  # fmt: skip
     return np.asarray(solution.y[0] ** n_layers)
 
@@ -162,7 +163,7 @@ def check_trainer(fit_like: FitLike = fit, n_layers: Sequence[int] = (2, 3, 5)) 
         here = f"trainer oracle, L = {report.n_layers}"
         if not abs(report.ratio - 2) <= 0.02:
             raise AssertionError(f"{here}: expected the error to divide by 2.00 +- 0.02 when the step is halved, "
-                                 f"got {report.ratio:.3f} ({report.errors[0]:.2e}, {report.errors[1]:.2e}); {ADVICE}")  # fmt: skip
+                                 f"got {report.ratio:.3f} from {report.errors}; {ADVICE}")  # fmt: skip
         if not report.recurrence_error <= 1e-9:
             raise AssertionError(f"{here}: expected a <- a + h a^(L-1) (s - a^L) to 1e-9, got a distance of "
                                  f"{report.recurrence_error:.2e}; {ADVICE}")  # fmt: skip
@@ -173,7 +174,7 @@ def check_trainer(fit_like: FitLike = fit, n_layers: Sequence[int] = (2, 3, 5)) 
 
 
 def check_depth(fit_like: FitLike = fit, n_layers: Sequence[int] = (5, 20, 50), start: float = 0.2) -> dict[int, float]:
-    """Raise an AssertionError unless balanced stacks of any depth reach half in the flow's time; return relative errors.
+    """Raise an AssertionError unless balanced stacks of any depth reach half in the flow's time; return the errors.
 
     The learning rate is proportional to 1 / L, as the flow's speed is to L.
     """

@@ -61,9 +61,7 @@ def test_trainer_with_one_bug_fails_with_a_sentence(bug, n_layers):
     def broken(module, loss, optimizer, *, n_steps, seed):
         return plain(module, loss, optimizer, n_steps, seed, **BUGS[bug])
 
-    with pytest.raises(
-        AssertionError, match=rf"^trainer oracle, L = {n_layers}: expected .*, got .*; check the loss scale"
-    ):
+    with pytest.raises(AssertionError, match=rf"^trainer oracle, L = {n_layers}: expected .*, got .*; check the"):
         check_trainer(broken, n_layers=(n_layers,))
 
 

@@ -103,7 +103,8 @@ def test_fit_killed_again_and_again_gives_the_weights_of_an_uninterrupted_one(tm
         "slow = lambda m, g: (time.sleep(0.01), t.loss(m, g))[1]\n"
         "module = t.network()\n"
         "options = t.FitOptions(schedule=t.cosine(200), validate=t.validate, every=1, checkpoint=sys.argv[1])\n"
-        "for s in t.fit(module, slow, t.OPTIMIZERS['adamw'](module.parameters()), n_steps=200, seed=11, options=options):\n"
+        "optimizer = t.OPTIMIZERS['adamw'](module.parameters())\n"
+        "for s in t.fit(module, slow, optimizer, n_steps=200, seed=11, options=options):\n"
         "    print(s.step, flush=True)\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
