@@ -64,13 +64,14 @@ def open_store(path: str | Path) -> xr.Dataset:
         raise ValueError(f"{path}: expected a NetCDF-4 file, got no file; check the path")
     try:
         # Units such as "seconds" stay units: nothing is decoded into dates, masked or scaled.
-        dataset = xr.open_dataset(
-            path, engine="h5netcdf", decode_times=False, decode_timedelta=False, mask_and_scale=False, cache=False
-        )
+        plain: Any = {"decode_times": False, "decode_timedelta": False, "mask_and_scale": False}
+        dataset = xr.open_dataset(path, engine="h5netcdf", cache=False, phony_dims="sort", **plain)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path}: expected a complete NetCDF-4 file, got {reason}; write or copy it again") from None
     try:
+        if any(str(dim).startswith("phony_dim") for dim in dataset.dims):
+            raise ValueError(f"{path}: expected named dimensions, got plain HDF5 without them; convert the file first")
         for name, variable in dataset.variables.items():
             _check_variable(variable, f"{path} {str(name)!r}")
     except (ValueError, TypeError):
@@ -147,7 +148,8 @@ def _write_variable(
         return
     for block in blocks(variable):
         values = np.asarray(variable[block].values)
-        narrowed = values.astype(stored)
+        with np.errstate(over="ignore"):  # overflow is told as an error below
+            narrowed = values.astype(stored)
         if np.isfinite(values).all() and not np.isfinite(narrowed).all():
             raise ValueError(f"{name!r}: expected values that fit {stored}, got {np.abs(values).max():g}; use float32")
         target[block if block else ...] = narrowed

@@ -228,7 +228,9 @@ def _simulation_parameters(dataset: xr.Dataset) -> dict[str, float]:
 
 
 def _write_source(source: xr.Dataset, path: Path, dtype: np.dtype | None, parameters: Mapping[str, float]) -> None:
-    with h5py.File(path, "w") as file:
+    time = source["time"].values
+    # HDF5 before 1.8 keeps attributes below 64 kB; longer recordings need the newer file format.
+    with h5py.File(path, "w", libver="latest" if time.nbytes > 60_000 else None) as file:
         file["mesh"] = source["node_position"].values
         file["umesh"] = source["sensor_position"].values
         file["umesh"].attrs["umesh_shape"] = np.array(source.attrs["umesh_shape"], dtype=np.int64).ravel()
@@ -237,13 +239,13 @@ def _write_source(source: xr.Dataset, path: Path, dtype: np.dtype | None, parame
             file["conn"] = source["connectivity"].values
         for name, variable in (("pressures", "pressure"), ("upressures", "initial_pressure")):
             values = source[variable].values
-            stored = values.astype(dtype or values.dtype)
+            with np.errstate(over="ignore"):  # overflow is told as an error below
+                stored = values.astype(dtype or values.dtype)
             if not np.isfinite(stored).all():
                 raise refuse(
                     f"{path} /{name}", f"finite pressures that fit {stored.dtype}", "NaN or overflow", "use float32"
                 )
             file[name] = stored
-        time = source["time"].values
         attributes = {"sigma0" if key == "sigma" else key: value for key, value in parameters.items()}
         for key, value in {**attributes, "tmax": float(time[-1])}.items():
             file["pressures"].attrs[key] = np.array([value])
