@@ -39,9 +39,9 @@ def predict(artifact: str, source: str, target: str, outside: Literal["raise", "
     surrogate = load(folder)
     inputs = read_netcdf(source)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         outputs = surrogate.predict(inputs, outside=outside)
-    for warning in caught:
+    for warning in (w for w in caught if issubclass(w.category, UserWarning)):
         click.echo(f"warning: {warning.message}", err=True)
     write_netcdf(outputs, target)
 

@@ -1,0 +1,339 @@
+"""The `sciml` command: what it prints, what it leaves behind, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from throwaway import sciml_command, toy_distribution
+
+from sciml.cli import run_command
+from sciml.cli.commands import CORE, package_commands
+from sciml.plugins import _scan, plugins
+
+CACHES = (plugins, _scan, package_commands)
+
+
+@pytest.fixture
+def site(tmp_path):
+    return toy_distribution(tmp_path / "site")
+
+
+@pytest.fixture
+def sciml(site, tmp_path, monkeypatch, capfd):
+    """Return a function that runs the command in this process with the toy plugin: (status, stdout, stderr)."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("SCIML_PLUGINS", "toy")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("SCIML_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+
+    def call(*args):
+        status = run_command([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    for cache in CACHES:
+        cache.cache_clear()
+    yield call
+    for cache in CACHES:
+        cache.cache_clear()
+    for name in {"toy", "toy_science"} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+def sentence(err):
+    """Assert that `err` is one sentence without a traceback, and return it."""
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    return err.rstrip("\n")
+
+
+def rows(out):
+    return [line.split() for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("command", CORE)
+def test_every_command_has_help_with_an_example(command, sciml):
+    status, out, _ = sciml(command, "--help")
+    assert status == 0
+    assert f"  Example:\n    sciml {command}" in out
+    assert "--debug" in out
+
+
+def test_version_is_that_of_the_distribution(sciml):
+    import importlib.metadata
+
+    assert sciml("--version")[:2] == (0, f"sciml {importlib.metadata.version('sciml-toolkit')}\n")
+
+
+def test_list_can_be_read_by_people_by_grep_and_as_json(sciml):
+    status, out, err = sciml("list")
+    assert (status, err) == (0, "")
+    assert rows(out)[0] == ["KIND", "NAME", "PLUGIN", "SUMMARY", "AVAILABLE"]
+    assert rows(out)[1] == ["experiments", "toy", "toy", "A", "noisy", "contraction", "ok"]
+    entries = json.loads(sciml("list", "surrogates", "--json")[1])
+    assert [(e["kind"], e["name"], e["distribution"], e["available"]) for e in entries] == [
+        ("surrogates", "toy.line", "x-toy", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("rnu",), "sciml: expected a command, got 'rnu'; did you mean 'run'?; see sciml --help"),
+        (("list", "planets"), "sciml list: Invalid value for '[experiments|operators|"),
+        (("run",), "sciml run: expected an experiment's NAME or --resume DIR, got neither; see sciml run --help"),
+        (("run", "toy", "--set", "n_steps"), "sciml run: Invalid value for --set: expected KEY=VALUE, got 'n_steps'"),
+        (("run", "toy", "--device", "tpu"), "sciml run: Invalid value for '--device'"),
+        (
+            ("run", "--resume", "a", "--seed", "3"),
+            "sciml run: --resume takes its settings from the folder, got --seed too",
+        ),
+        (("run", "toy", "--no-such-option"), "sciml run: No such option"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_2(args, said, sciml):
+    status, out, err = sciml(*args)
+    assert (status, out) == (2, "")
+    assert sentence(err).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("run", "toi"), "experiment 'toi': expected a registered name, got an unknown one; did you mean toy?"),
+        (("bench", "toi"), "experiment 'toi': expected a registered name, got an unknown one; did you mean toy?"),
+        (("show", "toy.lime"), "show 'toy.lime': expected a registered name or a folder; did you mean toy.line"),
+        (("run", "toy", "--preset", "huge"), "preset 'huge' of 'toy': expected one of default, quick"),
+        (("run", "toy", "--set", "n_step=3"), "setting 'n_step': expected a known name; did you mean 'n_steps'?"),
+        (("run", "toy", "--set", "n_steps=many"), "setting 'n_steps': expected int, got 'many'"),
+        (("run", "toy", "--config", "no.toml"), "no.toml: expected a TOML file with settings, got "),
+        (("run", "--resume", "nowhere"), "nowhere: expected the folder of an unfinished run, got none; "),
+        (("check", "toy.line"), "check 'toy.line': expected trained weights, got a surrogate's registered name; "),
+        (("predict", "nowhere", "a.nc", "b.nc"), "nowhere: expected the folder of a saved surrogate or of a run"),
+        (("export", "a", "--to", "c", "--out", "b"), "export to 'c': expected the couplings plugin, "),
+        (("serve", "a"), "serve on port 4242: expected the couplings plugin, "),
+        (("new-plugin", "glacier"), "new-plugin 'glacier': expected the plugin template, "),
+    ],
+)
+def test_a_failure_is_one_sentence_and_status_1_and_leaves_nothing(args, said, sciml, tmp_path):
+    before = set(tmp_path.iterdir())
+    status, out, err = sciml(*args)
+    assert (status, out) == (1, "")
+    assert sentence(err).startswith(said)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_debug_shows_the_traceback_before_or_after_the_command_or_by_environment(sciml, monkeypatch):
+    assert "Traceback" in sciml("--debug", "run", "toi")[2]
+    assert "Traceback" in sciml("run", "toi", "--debug")[2]
+    monkeypatch.setenv("SCIML_DEBUG", "0")
+    sentence(sciml("run", "toi")[2])
+    monkeypatch.setenv("SCIML_DEBUG", "1")
+    assert "Traceback" in sciml("run", "toi")[2]
+
+
+def test_show_prints_presets_and_every_setting_with_value_unit_and_help(sciml):
+    status, out, _ = sciml("show", "toy", "--preset", "quick")
+    assert status == 0
+    assert ["presets:", "default,", "quick"] in rows(out)
+    assert ["n_steps", "5", "-", "Steps", "of", "the", "iteration"] in rows(out)
+    assert ["inner.rate", "0.5", "1/step", "Contraction", "per", "step"] in rows(out)
+    assert ["n_steps", "20", "-", "Steps", "of", "the", "iteration"] in rows(sciml("show", "toy")[1])
+    assert ["target:", "toy_science:Line"] in rows(sciml("show", "toy.line")[1])
+
+
+def test_run_leaves_a_folder_and_prints_where_the_report_is_and_the_metrics(sciml, tmp_path):
+    (tmp_path / "settings.toml").write_text("n_steps = 9\n[inner]\nrate = 0.25\n")
+    args = ("--config", "settings.toml", "--set", "n_steps=4", "--seed", "3", "--device", "cpu", "--threads", "1")
+    status, out, err = sciml("run", "toy", *args, "--out", "runs/a")
+    assert (status, err) == (0, "")
+    config = json.loads((tmp_path / "runs/a/config.json").read_text())
+    assert config["config"] == {"n_steps": 4, "fail_at": -1, "keep": True, "inner": {"rate": 0.25}}
+    assert (config["seed"], config["device"], config["mode"]) == (3, "cpu", "run")
+    metrics = json.loads((tmp_path / "runs/a/metrics.json").read_text())
+    assert ["report:", "runs/a/report.html"] in rows(out)
+    assert ["value", f"{metrics['value']:.6g}"] in rows(out)
+    assert ["n_steps", "4"] in rows(out)
+    assert (tmp_path / "runs/a/report.html").is_file()
+    assert not (tmp_path / "runs/a/checkpoints").exists()
+
+
+def test_bench_measures_the_peers_too(sciml, tmp_path):
+    status, out, _ = sciml("bench", "toy", "--preset", "quick", "--out", "b")
+    assert status == 0
+    assert ["peer_value", "0"] in rows(out)
+    assert json.loads((tmp_path / "b/config.json").read_text())["mode"] == "bench"
+
+
+def test_without_out_a_run_gets_a_folder_named_after_experiment_and_preset(sciml, tmp_path):
+    assert sciml("run", "toy", "--preset", "quick")[0] == 0
+    assert [folder.name.startswith("toy-quick-2") for folder in (tmp_path / "runs").iterdir()] == [True]
+
+
+def test_a_folder_in_use_is_left_alone(sciml, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/notes.txt").write_text("mine")
+    status, _, err = sciml("run", "toy", "--out", "a")
+    assert status == 1
+    assert sentence(err) == "a: expected a new or empty folder, got one in use; choose another --out or --resume it"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(sciml, tmp_path):
+    (tmp_path / "file").write_text("")  # a path below a file: unwritable for every user, root too
+    status, _, err = sciml("run", "toy", "--out", "file/a")
+    assert status == 1
+    assert sentence(err) == "file/a: expected a writable folder, got Not a directory; choose another --out"
+
+
+def test_a_failing_run_leaves_nothing_half_written(sciml, tmp_path):
+    status, _, err = sciml("run", "toy", "--set", "fail_at=3", "--set", "keep=no", "--out", "a")
+    assert status == 1
+    assert sentence(err).startswith("step 3: expected a finite value, got nan")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_failing_run_with_checkpoints_says_how_to_continue(sciml, tmp_path):
+    status, _, err = sciml("run", "toy", "--set", "fail_at=3", "--out", "a")
+    assert status == 1
+    assert err.splitlines()[1] == "what was done is kept; continue with sciml run --resume a"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["checkpoints", "config.json", "log.txt"]
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGKILL", -9), ("SIGINT", 1)])
+def test_a_stopped_run_continues_to_the_result_of_an_uninterrupted_one(signal, code, sciml, site, tmp_path):
+    args = ("run", "toy", "--seed", "11", "--out")
+    assert sciml(*args, "whole")[0] == 0
+    stop = {"TOY_STOPS_AT": "13", "TOY_SIGNAL": signal}
+    done = sciml_command(*args, "stopped", plugins=site, cwd=tmp_path, **stop)
+    assert done.returncode == code
+    if signal == "SIGINT":
+        assert done.stderr.strip() == "interrupted; continue with sciml run --resume stopped"
+    assert json.loads((tmp_path / "stopped/checkpoints/state.json").read_text())["step"] == 13
+    assert not (tmp_path / "stopped/metrics.json").exists()
+    assert sciml("run", "other", "--resume", "stopped")[0] == 1
+    assert sciml("run", "--resume", "stopped")[0] == 0
+    assert (tmp_path / "stopped/metrics.json").read_bytes() == (tmp_path / "whole/metrics.json").read_bytes()
+    status, _, err = sciml("run", "--resume", "stopped")
+    assert status == 1
+    assert sentence(err).startswith("stopped: expected an unfinished run, got a finished one")
+
+
+def test_predict_reads_and_writes_netcdf_with_units(sciml, tmp_path):
+    import numpy as np
+    import xarray as xr
+
+    sciml("run", "toy", "--preset", "quick", "--out", "a")
+    data = xr.Dataset({"x": ("batch", [50.0, 150.0], {"units": "cm"})}, coords={"batch": [4, 7]})
+    data.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+    status, out, err = sciml("predict", "a/surrogate", "in.nc", "out.nc")
+    assert (status, out, err) == (0, "", "")
+    result = xr.load_dataset(tmp_path / "out.nc", engine="h5netcdf")
+    np.testing.assert_array_equal(result.y, [1.5, 4.5])
+    assert result.y.attrs["units"] == "m"
+    assert result.batch.values.tolist() == [4, 7]
+    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
+    assert (status, sentence(err)) == (
+        1,
+        "out.nc: expected a new file, got an existing one; choose another or add --force",
+    )
+    assert sciml("predict", "a", "in.nc", "out.nc", "--force")[0] == 0
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_predict_outside_the_training_domain_does_what_it_is_told(sciml, tmp_path):
+    import xarray as xr
+
+    sciml("run", "toy", "--preset", "quick", "--out", "a")
+    xr.Dataset({"x": ("batch", [1.0, 5.0], {"units": "m"})}).to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
+    assert status == 1
+    assert sentence(err).startswith("input 'x': expected values inside the training domain [0, 2] m, got 5.")
+    assert not (tmp_path / "out.nc").exists()
+    status, _, err = sciml("predict", "a", "in.nc", "warned.nc", "--outside", "warn")
+    assert status == 0
+    assert sentence(err).startswith("warning: input 'x': expected values inside the training domain")
+    assert sciml("predict", "a", "in.nc", "allowed.nc", "--outside", "allow") == (0, "", "")
+    assert xr.load_dataset(tmp_path / "allowed.nc", engine="h5netcdf").attrs["outside_training_domain"] == "x"
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no unit", "seconds"])
+def test_predict_refuses_bad_input_files(damage, sciml, tmp_path):
+    import xarray as xr
+
+    sciml("run", "toy", "--preset", "quick", "--out", "a")
+    unit = {"no unit": {}, "seconds": {"units": "seconds"}}.get(damage, {"units": "m"})
+    path = tmp_path / "in.nc"
+    xr.Dataset({"x": ("batch", [1.0], unit)}).to_netcdf(path, engine="h5netcdf")
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:100])
+    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
+    assert status == 1
+    unreadable = damage in ("missing", "truncated")
+    said = "in.nc: expected a readable NetCDF-4 file, got " if unreadable else "input 'x': expected "
+    assert sentence(err).startswith(said)
+    assert not (tmp_path / "out.nc").exists()
+
+
+def test_show_describes_a_saved_surrogate_even_without_its_plugin(sciml, monkeypatch):
+    sciml("run", "toy", "--preset", "quick", "--out", "a")
+    monkeypatch.setenv("SCIML_PLUGINS", "")
+    plugins.cache_clear()
+    status, out, _ = sciml("show", "a")
+    assert status == 0
+    assert ["bytes:", "8"] in rows(out)
+    assert ["input", "x", "batch", "m", "[0,", "2]", "place"] in rows(out)
+    assert ["seed", "7"] in rows(out)
+
+
+def test_check_prints_each_result_and_fails_when_one_failed(sciml, monkeypatch):
+    import sciml.testing as kit
+    from sciml.testing import Check
+
+    checks = [Check("batch equals one by one", True, ""), Check("bits survive saving", False, "got 1e-9")]
+    monkeypatch.setattr(kit, "check_surrogate", lambda surrogate, inputs=None: checks, raising=False)
+    sciml("run", "toy", "--preset", "quick", "--out", "a")
+    status, out, err = sciml("check", "a")
+    assert status == 1
+    assert ["bits", "survive", "saving", "failed", "got", "1e-9"] in rows(out)
+    assert sentence(err) == (
+        "check a: expected 2 checks to pass, got 1 failed (bits survive saving); see the details above"
+    )
+    del checks[1]
+    assert sciml("check", "a")[0] == 0
+
+
+def test_an_unexpected_error_names_its_kind_and_how_to_see_more(sciml, site):
+    science = site / "toy_science.py"
+    science.write_text(science.read_text().replace("rng.standard_normal()", "{}['lost']"))
+    status, _, err = sciml("run", "toy", "--set", "keep=no")
+    assert status == 1
+    assert sentence(err) == (
+        "sciml: expected no failure, got KeyError: 'lost'; run it again with --debug for the traceback"
+    )
+
+
+def test_a_reader_that_leaves_is_no_error_message(site, tmp_path):
+    for command in ("list", "--help"):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-c", "from sciml.cli import main; main()", command],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            check=False,
+        )
+        os.close(write)
+        assert done.stderr == ""
+        assert done.returncode == 1
