@@ -156,7 +156,7 @@ def _loops(cut: Cells) -> list[list[Point]]:
         sides = {(0, -1): ((i, j), (i + 1, j)), (1, 0): ((i + 1, j), (i + 1, j + 1))}
         sides |= {(0, 1): ((i + 1, j + 1), (i, j + 1)), (-1, 0): ((i, j + 1), (i, j))}
         follow |= {a: b for (di, dj), (a, b) in sides.items() if not padded[i + 1 + di, j + 1 + dj]}
-    loops = []
+    loops: list[list[Point]] = []
     while follow:
         start = min(follow)
         loop = [start]

@@ -52,7 +52,7 @@ class _Field:
 class WaveSolver:
     """Pressure in a room after a pulse: ``p_tt = c^2 lap p`` with locally reacting walls.
 
-    In space ``M p_tt + C p_t + c^2 K p = 0`` with diagonal M and C. With ``A = c^2 M^-1 K`` and ``B = M^-1 C`` a step is
+    In space ``M p_tt + C p_t + c^2 K p = 0`` with diagonal M and C. With ``A = c^2 M^-1 K``, ``B = M^-1 C`` a step is
 
     ``v -= dt A (p - dt^2 A p / 12);  p += phi v;  v *= exp(-B dt)``,  ``phi = (1 - exp(-B dt)) / B``.
 
@@ -60,8 +60,8 @@ class WaveSolver:
     ----------
     mesh : the spectral elements.
     impedance : normalised specific impedance xi = Z / (rho c) > 0 of all walls, or one per wall; inf is rigid.
-    courant : time step as a fraction of the stability limit, in (0, 1).
-    dtype, device : of the state.
+    courant : time step as a fraction of the stability limit, in (0, 1); less where walls absorb strongly.
+    dtype, device : of the state. In float32 the rounding of the operator leaves errors of about 1e-3 after 50 ms.
 
     *Contract*: without damping the discrete energy is constant up to rounding; with damping it never grows, whatever
     the impedance, because ``0 <= dt^2 A (1 - dt^2 A / 12) <= 3 < 4`` when ``dt^2 A < 12``.
@@ -78,14 +78,14 @@ class WaveSolver:
         mesh: SemMesh,
         impedance: float | Sequence[float] = math.inf,
         *,
-        courant: float = 0.9,
-        dtype: torch.dtype = torch.float32,
+        courant: float = 0.7,
+        dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
     ) -> None:
         if not 0.0 < courant < 1.0:
             raise ValueError(f"WaveSolver: expected 0 < courant < 1, got {courant}; 1 is the stability limit")
         self.mesh, self.courant, self.dtype, self.device = mesh, courant, dtype, torch.device(device)
-        self.impedance = _per_wall(impedance, len(mesh.room.walls))
+        self.impedance = per_wall(impedance, len(mesh.room.walls))
         admittance = np.array([1.0 / xi for xi in self.impedance])
         self.damping: NDArray[np.float64] = mesh.c * (admittance @ mesh.wall_weights) / mesh.weights  # B, 1/s
         root = sparse.diags(mesh.weights**-0.5)
@@ -95,8 +95,10 @@ class WaveSolver:
 
     def time_step(self, times: ArrayLike) -> tuple[float, int]:
         """Largest admissible step (s) that divides the output interval, and the number of steps per interval."""
-        interval = _interval(times)
-        limit = self.courant * STABILITY_LIMIT / self.omega_max
+        interval = output_interval(times)
+        # Damping never costs stability; the second term keeps the splitting error of absorbing walls where that of rigid
+        # ones is (measured for xi from 1 to 18).
+        limit = self.courant * STABILITY_LIMIT / (self.omega_max + 0.5 * float(self.damping.max()))
         n_sub = max(1, math.ceil(interval / limit))
         return interval / n_sub, n_sub
 
@@ -251,26 +253,25 @@ class _Stepper:
         return total / (2.0 * self.mesh.c**2)
 
 
-def _per_wall(impedance: float | Sequence[float], n_wall: int) -> tuple[float, ...]:
+def per_wall(impedance: float | Sequence[float], n_wall: int) -> tuple[float, ...]:
+    """One positive impedance per wall."""
     values = np.broadcast_to(np.asarray(impedance, float), n_wall) if np.ndim(impedance) == 0 else np.asarray(impedance)
     if values.shape != (n_wall,) or not all(value > 0.0 for value in values):
         raise ValueError(
-            f"WaveSolver: expected one impedance > 0 or one for each of the {n_wall} walls, got {impedance}; "
+            f"impedance: expected one value > 0 or one for each of the {n_wall} walls, got {impedance}; "
             "use inf for a rigid wall"
         )
     return tuple(float(value) for value in values)
 
 
-def _interval(times: ArrayLike) -> float:
+def output_interval(times: ArrayLike) -> float:
     """Spacing of the output times, of which all of them must be multiples."""
     values = np.asarray(times, float)
     if values.ndim != 1 or values.size == 0 or values[0] < 0.0 or np.any(np.diff(values) <= 0.0):
-        raise ValueError(f"WaveSolver: expected ascending times >= 0 (T,), got {values}; sort them")
+        raise ValueError(f"times: expected ascending values >= 0 (T,), got {values}; sort them")
     interval = float(np.diff(values).min()) if values.size > 1 else float(values[0])
     if interval == 0.0:
         return 1.0
     if np.any(np.abs(values / interval - np.rint(values / interval)) > 1e-6):
-        raise ValueError(
-            f"WaveSolver: expected times that are multiples of their spacing {interval} s; use k * spacing"
-        )
+        raise ValueError(f"times: expected multiples of their spacing {interval} s; use k * spacing")
     return interval
