@@ -69,8 +69,14 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
             return _convert_one(value, option)
         except (ValueError, TypeError, StopIteration):
             continue
-    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    wanted = " or ".join(_kind_name(option) for option in options)
     raise ValueError(f"setting {name!r}: expected {wanted}, got {value!r}")
+
+
+def _kind_name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return "None" if kind is type(None) else kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _convert_one(value: Any, kind: Any) -> Any:

@@ -155,7 +155,7 @@ class Surrogate(Operator):
                 name: coord for name, coord in coords.items() if set(getattr(coord, "dims", (name,))) <= set(field.dims)
             }
             arrays[field.name] = xr.DataArray(
-                np.array(outputs[field.name].cpu()), dims=field.dims, coords=kept, attrs=attrs
+                np.array(outputs[field.name].detach().cpu().numpy()), dims=field.dims, coords=kept, attrs=attrs
             )
         return xr.Dataset(arrays)
 
