@@ -73,10 +73,10 @@ def _check(branch: Tensor, hidden: Tensor, weight: Tensor | None, bias: Tensor |
     check_rank(where, "hidden", hidden, ("receiver", "hidden"))
     n_basis, n_time = branch.shape[1], 1
     if weight is None:
-        check_shape(where, "hidden", hidden, {"receiver": len(hidden), "basis": n_basis})
+        check_shape(where, "hidden", hidden, {"receiver": hidden.shape[0], "basis": n_basis})
     else:
         check_rank(where, "weight", weight, ("time", "basis", "hidden"))
-        n_time = len(weight)
+        n_time = weight.shape[0]
         check_shape(where, "weight", weight, {"time": n_time, "basis": n_basis, "hidden": hidden.shape[1]})
     if bias is not None:
         check_shape(where, "bias", bias, {"time": n_time, "basis": n_basis})

@@ -14,7 +14,13 @@ def trunk_first(n_source: int, n_receiver: int, n_time: int, n_basis: int, n_hid
     The two orders cost ``N T K (H + S)`` and ``S T H (K + N)`` multiplications, forward as well as backward (there:
     three times as many).
     """
-    return n_receiver * n_basis * (n_hidden + n_source) <= n_source * n_hidden * (n_basis + n_receiver)
+    cheaper = n_receiver * n_basis * (n_hidden + n_source) <= n_source * n_hidden * (n_basis + n_receiver)
+    if isinstance(cheaper, bool):
+        return cheaper
+    # An exported program may leave a length open. It must not be tied to the lengths for which one order is cheaper.
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(cheaper)
 
 
 def widen(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -38,7 +44,7 @@ def reference(
     if weight is None:
         out = branch @ hidden.T
         return (out if level is None else out + level).unsqueeze(-1).to(dtype)
-    n_source, n_receiver = len(branch), len(hidden)
+    n_source, n_receiver = branch.shape[0], hidden.shape[0]
     n_time, n_basis, n_hidden = weight.shape
     if trunk_first(n_source, n_receiver, n_time, n_basis, n_hidden):
         trunk = hidden @ weight.reshape(n_time * n_basis, n_hidden).T
@@ -54,14 +60,14 @@ def reference(
 def shift(branch: Tensor, bias: Tensor | None, offset: Tensor | None) -> Tensor | None:
     """Return ``sum_k branch[s,k] bias[t,k] + offset[t]``, (source, time): what is the same for every receiver."""
     if bias is None:
-        return None if offset is None else offset.expand(len(branch), len(offset))
+        return None if offset is None else offset.expand(branch.shape[0], offset.shape[0])
     return branch @ bias.T if offset is None else torch.addmm(offset, branch, bias.T)
 
 
 def _coefficients(branch: Tensor, weight: Tensor) -> Tensor:
     """Return ``C[t,s,h] = sum_k branch[s,k] weight[t,k,h]``."""
     # Not torch.matmul: where a gradient is needed it copies the weight to make one flat product of the batched one.
-    return torch.bmm(branch.expand(len(weight), *branch.shape), weight)
+    return torch.bmm(branch.expand(weight.shape[0], *branch.shape), weight)
 
 
 def backward_reference(
@@ -90,7 +96,7 @@ def backward_reference(
         first = plane @ hidden if needs[0] else first
         second = plane.T @ branch if needs[1] else second
     else:
-        order = _trunk_first if trunk_first(len(branch), len(hidden), *weight.shape) else _branch_first
+        order = _trunk_first if trunk_first(branch.shape[0], hidden.shape[0], *weight.shape) else _branch_first
         first, second, third = order(grad, branch, hidden, weight, needs)
     level = grad.sum(1)
     if needs[0] and bias is not None:
@@ -106,12 +112,12 @@ def _trunk_first(
     """Return gradients by branch, hidden and weight from the trunk (receiver, time * basis) and its gradient."""
     d_branch, d_hidden, d_weight = (branch.new_empty(0) for _ in range(3))
     n_basis, n_hidden = weight.shape[1:]
-    matrix = weight.reshape(len(weight) * n_basis, n_hidden)
-    flat = grad.reshape(len(branch), len(hidden) * len(weight))
+    matrix = weight.reshape(weight.shape[0] * n_basis, n_hidden)
+    flat = grad.reshape(branch.shape[0], hidden.shape[0] * weight.shape[0])
     if needs[0]:
-        d_branch = flat @ (hidden @ matrix.T).reshape(len(hidden) * len(weight), n_basis)
+        d_branch = flat @ (hidden @ matrix.T).reshape(hidden.shape[0] * weight.shape[0], n_basis)
     if needs[1] or needs[2]:
-        d_trunk = (flat.T @ branch).reshape(len(hidden), len(matrix))
+        d_trunk = (flat.T @ branch).reshape(hidden.shape[0], matrix.shape[0])
         if needs[1]:
             d_hidden = d_trunk @ matrix
         if needs[2]:
@@ -127,9 +133,9 @@ def _branch_first(
     if needs[1]:
         d_hidden = torch.bmm(grad, _coefficients(branch, weight).transpose(0, 1)).sum(0)
     if needs[0] or needs[2]:
-        inner = torch.bmm(grad.transpose(1, 2), hidden.expand(len(branch), *hidden.shape))
+        inner = torch.bmm(grad.transpose(1, 2), hidden.expand(branch.shape[0], *hidden.shape))
         if needs[0]:
             d_branch = torch.bmm(inner.transpose(0, 1), weight.transpose(1, 2)).sum(0)
         if needs[2]:
-            d_weight = torch.bmm(branch.T.expand(len(weight), *branch.T.shape), inner.transpose(0, 1))
+            d_weight = torch.bmm(branch.T.expand(weight.shape[0], *branch.T.shape), inner.transpose(0, 1))
     return d_branch, d_hidden, d_weight
