@@ -18,6 +18,7 @@ from sciml.artifact import atomic_file
 from sciml.fields import FieldSpec, region_from_json
 from sciml_datasets.formats import FORMATS, find_format
 from sciml_datasets.store import blocks
+from sciml_datasets.watch import watched
 
 if TYPE_CHECKING:
     from sciml.progress import Progress
@@ -133,7 +134,7 @@ def read_card(folder: str | Path) -> DatasetCard:
     return DatasetCard(data["name"], data["title"], provenance, sampling, specs, parts[2].strip())
 
 
-def check_card(folder: str | Path) -> list[str]:
+def check_card(folder: str | Path, progress: Progress | None = None) -> list[str]:
     """Compare the card of `folder` with its files, read block by block; return one sentence per problem."""
     folder = Path(folder)
     try:
@@ -154,9 +155,11 @@ def check_card(folder: str | Path) -> list[str]:
     if set(splits) != set(card.sampling.splits):
         problems.append(f"{where}: expected the splits {sorted(card.sampling.splits)}, got files for {sorted(splits)}")
     seen: dict[str, dict[str, str]] = {"simulation": {}, "content": {}}
-    for split in sorted(set(splits) & set(card.sampling.splits)):
-        with splits[split] as dataset:
-            problems += _check_split(dataset, card, split, f"{folder} {split}", seen)
+    with watched(splits, progress, f"check {folder}") as followed:
+        for split in sorted(set(splits) & set(card.sampling.splits)):
+            problems += _check_split(followed[split], card, split, f"{folder} {split}", seen)
+    for dataset in splits.values():
+        dataset.close()
     return problems
 
 

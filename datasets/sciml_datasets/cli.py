@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sciml.cli.errors import debug_option
+from sciml.cli.output import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,10 +21,12 @@ def _one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **options: Any) -> None:
+        from sciml.plugins import PluginError
+
         try:
             command(*args, **options)
-        except (ValueError, TypeError, LookupError, OSError) as error:
-            if (context := click.get_current_context().find_root()).params.get("debug") or context.meta.get("debug"):
+        except (ValueError, TypeError, PluginError) as error:
+            if getattr(click.get_current_context().find_root().obj, "debug", False):
                 raise
             raise click.ClickException(str(error)) from error
 
@@ -46,16 +50,18 @@ def list_() -> None:
     from sciml.plugins import catalogue
 
     entries = [entry for entry in catalogue() if entry.kind == "datasets"]
-    if not entries:
-        click.echo("no data set is registered; see `sciml plugins`")
     rows = [(e.name, e.plugin.name, e.missing or "available", e.registration.summary) for e in entries]
-    _table(("name", "plugin", "availability", "summary"), rows)
+    if not rows:
+        click.echo("no data set is registered; see `sciml plugins`")
+    else:
+        print_table(("name", "plugin", "availability", "summary"), rows)
 
 
 @data.command()
 @click.argument("name")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New or empty folder for card and files.")
 @click.option("--seed", default=1, show_default=True, help="Fixes what is random in the data.")
+@debug_option
 @_one_sentence
 def make(name: str, out: Path, seed: int) -> None:
     """Generate the registered data set NAME with its card, and check it.
@@ -80,6 +86,7 @@ def make(name: str, out: Path, seed: int) -> None:
 
 @data.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@debug_option
 @_one_sentence
 def check(path: Path) -> None:
     """Compare card and files of the data set at PATH, read every number, and list what is wrong.
@@ -95,26 +102,31 @@ def check(path: Path) -> None:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "format_name", required=True, help="Format of OUT: netcdf or deeponet_acoustics.")
+@debug_option
 @_one_sentence
 def convert(source: Path, target: Path, format_name: str) -> None:
     """Convert the data at IN into another format at OUT, block by block.
 
     Example: sciml data convert cube_2m cube_store --to netcdf
     """
+    from sciml.progress import Progress
     from sciml_datasets.formats import FORMATS, find_format
+    from sciml_datasets.watch import watched
 
     if format_name not in FORMATS:
         raise click.BadParameter(f"expected one of {', '.join(FORMATS)}, got {format_name!r}", param_hint="--to")
     if target.exists():
         raise ValueError(f"{target}: expected a new path, got one that exists; choose another")
     splits = FORMATS[find_format(source)].read(source)
-    FORMATS[format_name].write(splits, target)
+    with watched(splits, Progress(), f"convert {source}") as followed:
+        FORMATS[format_name].write(followed, target)
     counts = ", ".join(f"{split} {dict(dataset.sizes)}" for split, dataset in splits.items())
     click.echo(f"{target}: {counts}")
 
 
 @data.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@debug_option
 @_one_sentence
 def show(path: Path) -> None:
     """Show the variables of the data at PATH with dims, units and sizes.
@@ -128,7 +140,9 @@ def show(path: Path) -> None:
         click.echo(
             f"{path} ({name}) split {split}: {', '.join(f'{dim} {size}' for dim, size in dataset.sizes.items())}"
         )
-        _table(("variable", "dims", "unit", "type", "size"), [_describe(dataset, str(n)) for n in dataset.variables])
+        print_table(
+            ("variable", "dims", "unit", "type", "size"), [_describe(dataset, str(n)) for n in dataset.variables]
+        )
         for key, value in dataset.attrs.items():
             click.echo(f"  {key} = {value}")
         dataset.close()
@@ -146,33 +160,18 @@ def _describe(dataset: xr.Dataset, name: str) -> tuple[str, ...]:
 
 
 def _problems(path: Path) -> list[str]:
+    from sciml.progress import Progress
     from sciml_datasets.card import check_card
     from sciml_datasets.formats import check_data
 
     card = path / "README.md"
     has_card = card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith("+++")
-    return check_card(path) if has_card else check_data(path)
+    return check_card(path, Progress()) if has_card else check_data(path, Progress())
 
 
 def _report(path: Path, problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(problem)
     if problems:
-        raise click.ClickException("\n".join([f"{len(problems)} problem(s)", *problems]))
+        raise click.ClickException(f"{path}: expected no problem, got {len(problems)}; correct what is listed")
     click.echo(f"{path}: no problem found")
-
-
-def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print aligned columns: a rich table on a terminal, plain text elsewhere."""
-    if not rows:
-        return
-    if not sys.stdout.isatty():
-        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-        for row in (columns, *rows):
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

@@ -64,6 +64,9 @@ def open_store(path: str | Path) -> xr.Dataset:
         raise ValueError(f"{path}: expected a NetCDF-4 file, got no file; check the path")
     try:
         # Units such as "seconds" stay units: nothing is decoded into dates, masked or scaled.
+        with h5py.File(path, "r") as file:
+            # h5netcdf leaves noise behind when it meets damage: meet it first.
+            file.visititems(lambda name, item: dict(item.attrs) and None)
         plain: Any = {"decode_times": False, "decode_timedelta": False, "mask_and_scale": False}
         dataset = xr.open_dataset(path, engine="h5netcdf", cache=False, phony_dims="sort", **plain)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:

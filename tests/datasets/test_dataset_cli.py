@@ -66,7 +66,7 @@ def test_list_names_the_registered_data_sets(run):
 def test_make_writes_card_and_files_that_depend_on_the_seed_alone(run, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         result = run("make", "toy.waves", "--out", tmp_path / name, "--seed", seed)
-        assert result.exit_code == 0 and result.stdout == f"{tmp_path / name}: no problem found\n", result.output
+        assert (result.exit_code, result.stdout) == (0, f"{tmp_path / name}: no problem found\n"), result.output
     heights = [open_store(tmp_path / name / "train.nc").load().height for name in "abc"]
     assert heights[0].equals(heights[1])
     assert not heights[0].equals(heights[2])
@@ -85,8 +85,8 @@ def test_check_lists_the_problems_and_fails(run, tmp_path):
     again = run("check", tmp_path / "a")
     assert again.exit_code == 1
     assert again.stderr == result.stderr
-    assert again.stderr.startswith("Error: 3 problem(s)\n")
-    assert all(word in again.stderr for word in ("3 samples", "the unit 'm', got 'mm'", "NaN or infinity in 1 places"))
+    assert again.stderr == f"Error: {tmp_path / 'a'}: expected no problem, got 3; correct what is listed\n"
+    assert all(word in again.stdout for word in ("3 samples", "the unit 'm', got 'mm'", "NaN or infinity in 1 places"))
     assert run("check", tmp_path / "absent").exit_code == 1
 
 
@@ -96,14 +96,15 @@ def test_check_reads_published_files_without_a_card(run, tmp_path, published):
     (tmp_path / "room" / "src1" / "src1.h5").write_bytes(b"")
     result = run("check", tmp_path / "room")
     assert result.exit_code == 1
-    assert "src1.h5: expected a complete HDF5 file" in result.stderr
+    assert "src1.h5: expected a complete HDF5 file" in result.stdout
 
 
 def test_convert_goes_both_ways_and_show_describes(run, tmp_path, published):
     published.write_room(tmp_path / "room" / "train")
     assert run("convert", tmp_path / "room", tmp_path / "store", "--to", "netcdf").exit_code == 0
     result = run("convert", tmp_path / "store", tmp_path / "back", "--to", "deeponet_acoustics")
-    assert result.exit_code == 0 and "'source': 3" in result.stdout, result.output
+    assert result.exit_code == 0, result.output
+    assert "'source': 3" in result.stdout
     original, back = (deeponet_acoustics.read(tmp_path / name)["train"].load() for name in ("room", "back"))
     xr.testing.assert_identical(original, back)
     for name in ("room", "store"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import xarray as xr
 
 from sciml_datasets.formats import deeponet_acoustics, netcdf
 from sciml_datasets.store import blocks
+from sciml_datasets.watch import watched
+
+if TYPE_CHECKING:
+    from sciml.progress import Progress
 
 
 class Format(Protocol):
@@ -40,20 +44,21 @@ def find_format(path: str | Path) -> str:
     raise ValueError(f"{path}: expected one of the formats {sorted(FORMATS)}, got none of them; check the folder")
 
 
-def check_data(path: str | Path) -> list[str]:
+def check_data(path: str | Path, progress: Progress | None = None) -> list[str]:
     """Read all of `path`, block by block, and return what is wrong with it: nothing, or one sentence per problem."""
     try:
         splits = FORMATS[find_format(path)].read(Path(path))
     except ValueError as error:
         return [str(error)]
     problems = []
-    for split, dataset in splits.items():
-        for name, variable in dataset.variables.items():
-            try:
-                _check_finite(variable, f"{path} {split} {str(name)!r}")
-            except ValueError as error:
-                problems.append(str(error))
-        dataset.close()
+    with watched(splits, progress, f"check {path}") as followed:
+        for split, dataset in followed.items():
+            for name, variable in dataset.variables.items():
+                try:
+                    _check_finite(variable, f"{path} {split} {str(name)!r}")
+                except ValueError as error:
+                    problems.append(str(error))
+            dataset.close()
     return problems
 
 

@@ -32,7 +32,7 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # whatever HDF5 says of a damaged file
         reason = str(error).split("\n")[0]
         raise refuse(path, "a complete HDF5 file", reason, "copy or generate it again") from None
 
