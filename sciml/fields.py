@@ -72,6 +72,12 @@ class Region:
         """Number d of components that a point of the region has."""
         return len(self.boxes[0][0])
 
+    @property
+    def bounding_box(self) -> Box:
+        """Lowest and highest corner."""
+        corners = np.array(self.boxes)
+        return tuple(corners[:, 0].min(0).tolist()), tuple(corners[:, 1].max(0).tolist())
+
     def contains(self, points: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         """Return which `points` (..., d) lie inside, up to `tolerance` of the size and rounding: a mask (...)."""
         low, high = (np.array([box[i] for box in self.boxes]) for i in (0, 1))  # (box, d)
@@ -84,6 +90,8 @@ class Region:
         return ((x >= low - slack) & (x <= high + slack)).all(-1).any(-1)
 
     def __str__(self) -> str:
+        if len(self.boxes) > 9:
+            return f"a union of {len(self.boxes)} boxes within {Region((self.bounding_box,))}"
         text = (" x ".join(f"[{a:g}, {b:g}]" for a, b in zip(low, high, strict=True)) for low, high in self.boxes)
         return " or ".join(text)
 
