@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,13 @@ class _Memory:
     best: dict[str, Any] = field(default_factory=dict)
 
 
-_DEFAULTS = FitOptions()
-
-
 def fit(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, *, n_steps: int, seed: int,
-        budget_cpu_s: float | None = None, options: FitOptions = _DEFAULTS) -> Iterator[FitState]:  # fmt: skip
+        budget_cpu_s: float | None = None, options: FitOptions = FitOptions()) -> Iterator[FitState]:  # fmt: skip
     """Minimise `loss`, yielding a state after every step; when exhausted, the module holds its best validated weights.
 
     Parameters
     ----------
+    optimizer : any whose `step` takes a closure (all of torch's, LBFGS too), over parameters of the module.
     loss : (module, generator) -> scalar. Its randomness comes from the CPU generator, seeded by (seed, step, rank).
     budget_cpu_s : stop when the fit has used this much process CPU time, resumed parts included. How many steps that
         is depends on the machine: only a fit limited by `n_steps` alone resumes to what an uninterrupted one gives.
@@ -98,12 +96,12 @@ def _steps(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, n_st
         _write(folder, identity, module, optimizer, memory)
     if _shared(memory.state.step) != memory.state.step:
         raise ValueError(f"{folder}: expected the checkpoint of rank 0 on every rank; use a file system that all share")
-    for tensor in module.state_dict().values() if n_ranks > 1 else ():
-        dist.broadcast(tensor, 0)
+    _align(module.state_dict().values())
     first, spent = memory.state, memory.cpu_s
     while memory.state.step < n_steps and spent < budget and memory.since_best < (options.patience or math.inf):
         start, step = time.process_time(), memory.state.step + 1
         value, rate = _advance(module, loss, optimizer, options, (seed, step, rank))
+        _align(module.buffers())  # running statistics differ, as every rank sees its own samples
         spent = _shared(memory.cpu_s + time.process_time() - start)
         due = step % options.every == 0 or step == n_steps or spent >= budget
         validation, best = None, memory.state.best
@@ -167,22 +165,21 @@ def _finite(value: float, what: str, step: int) -> float:
 
 def _write(folder: Path, identity: dict[str, Any], module: nn.Module, optimizer: Any, memory: _Memory) -> None:
     tensors: dict[str, Tensor] = {}
+
+    def put(tensor: Tensor) -> dict[str, str]:
+        tensors[str(len(tensors))] = tensor
+        return {"$tensor": str(len(tensors) - 1)}
+
     name = f"step-{memory.state.step}.safetensors"
     tree = {"identity": identity, "tensors": name, "module": module.state_dict(), "optimizer": optimizer.state_dict()}
     tree |= {**vars(memory), "state": asdict(memory.state)}
-    text = json.dumps(tree, default=lambda tensor: _put(tensor, tensors))
+    text = json.dumps(tree, default=put)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / name, tensors)
     with atomic_file(folder / "fit.json") as temporary:  # this one rename passes from the old pair of files to the new
         temporary.write_text(text)
     for path in {*folder.glob("step-*.safetensors"), *folder.glob(".*.tmp")} - {folder / name}:
         path.unlink()
-
-
-def _put(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, str]:
-    key = str(len(tensors))
-    tensors[key] = tensor
-    return {"$tensor": key}
 
 
 def _read(folder: Path, identity: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer) -> _Memory:
@@ -208,6 +205,11 @@ def _join(module: nn.Module) -> tuple[int, int]:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if next(module.parameters()).is_cuda else "gloo")
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _align(tensors: Iterable[Tensor]) -> None:
+    for tensor in tensors if dist.is_initialized() else ():
+        dist.broadcast(tensor, 0)
 
 
 def _shared(value: float) -> float:

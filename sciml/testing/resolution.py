@@ -102,8 +102,8 @@ def measure_resolution(
         x, weights = mesh_and_weights(kind, n, interval)
         result = np.asarray(apply(function(x), x, weights, query.copy()), dtype=float)
         if result.shape[:1] != query.shape or not np.isfinite(result).all():
-            raise ValueError(f"operator: expected finite values at {len(query)} query points from n = {n} samples on "
-                             f"the {kind} mesh, got shape {result.shape}; return one value per query point")  # fmt: skip
+            raise ValueError(f"operator: expected finite values at {len(query)} query points from n = {n} samples "
+                             f"on the {kind} mesh, got shape {result.shape}; return one per query")  # fmt: skip
         return result
 
     finest = answer("uniform", reference)

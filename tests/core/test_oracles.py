@@ -56,13 +56,12 @@ BUGS = {
 
 
 @pytest.mark.parametrize("bug", BUGS)
-@pytest.mark.parametrize("n_layers", [2, 3])
-def test_trainer_with_one_bug_fails_with_a_sentence(bug, n_layers):
+def test_trainer_with_one_bug_fails_with_a_sentence(bug):
     def broken(module, loss, optimizer, *, n_steps, seed):
         return plain(module, loss, optimizer, n_steps, seed, **BUGS[bug])
 
-    with pytest.raises(AssertionError, match=rf"^trainer oracle, L = {n_layers}: expected .*, got .*; check the"):
-        check_trainer(broken, n_layers=(n_layers,))
+    with pytest.raises(AssertionError, match=r"^trainer oracle, L = 3: expected .*, got .*; check the"):
+        check_trainer(broken, n_layers=(3,))
 
 
 def test_trainer_that_skips_states_fails_with_a_sentence():

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from sciml.artifact import read_tensors
 from sciml.training import FitOptions, cosine, count_parameters, exponential, fit, seeded
 
 OPTIMIZERS = {
@@ -317,72 +318,75 @@ def test_count_parameters_counts_trainable_real_numbers():
 RANKS = """
 import os, sys, torch
 from torch import nn
-from pathlib import Path
 from sciml.artifact import write_tensors
 from sciml.training import FitOptions, fit, seeded
-rank, mode, out, folder = int(os.environ["RANK"]), sys.argv[1], sys.argv[2], sys.argv[3]
-module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-module.register_parameter("c", nn.Parameter(torch.zeros(3, dtype=torch.complex64)))
-module.register_parameter("unused", nn.Parameter(torch.zeros(2, dtype=torch.float64)))
-for p in module.parameters():
-    nn.init.normal_(p, std=0.5, generator=seeded(rank, *p.shape))
+
+rank, out = int(os.environ["RANK"]), sys.argv[1]
+
+def network():
+    module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    module.register_buffer("mean", torch.zeros(2, dtype=torch.float64))
+    module.register_parameter("c", nn.Parameter(torch.zeros(3, dtype=torch.complex64)))
+    module.register_parameter("unused", nn.Parameter(torch.zeros(2, dtype=torch.float64)))
+    for p in module.parameters():
+        nn.init.normal_(p, std=0.5, generator=seeded(rank, *p.shape))
+    return module
+
 def loss(m, g):
     x = torch.rand(16, 2, generator=g, dtype=torch.float64)
+    if m.training:
+        m.mean.mul_(0.9).add_(x.mean(0), alpha=0.1)  # a running statistic of the samples of this rank
     return ((m(x)[:, 0] - x[:, 0] * x[:, 1]) ** 2).mean() + (m.c - x[0, 0] - 1j * x[0, 1]).abs().square().sum()
+
 def validate(m):
     assert rank == 0
-    return float(loss(m, seeded("validation")).detach())
-options = FitOptions(clip_norm=0.7, validate=validate, every=4, patience=2, checkpoint=folder)
-for state in fit(module, loss, torch.optim.Adam(module.parameters(), lr=0.05), n_steps=30, seed=5, options=options):
-    if mode == "broken" and state.step == 6:
-        sys.exit(0)
-    if state.step == 1:
-        first = {"first." + k: v.clone() for k, v in module.state_dict().items()}
-        first |= {"gradient." + k: p.grad.clone() for k, p in module.named_parameters()}
-        first["loss"] = torch.tensor(state.loss, dtype=torch.float64)
-if mode == "whole":
-    write_tensors(f"{out}-{rank}", {**first, **module.state_dict()})
-else:
-    write_tensors(f"{out}-{rank}", module.state_dict())
+    return float(loss(m, seeded("validation")))
+
+def run(name, until=None):
+    module, first = network(), {}
+    options = FitOptions(clip_norm=0.7, validate=validate, every=4, patience=2, checkpoint=f"{out}/{name}")
+    for state in fit(module, loss, torch.optim.Adam(module.parameters(), lr=0.05), n_steps=30, seed=5, options=options):
+        if state.step == 1:
+            first = {"gradient." + k: p.grad.clone() for k, p in module.named_parameters()}
+            first["loss"] = torch.tensor(state.loss, dtype=torch.float64)
+        if state.step == until:
+            return
+    write_tensors(f"{out}/weights-{name}-{rank}", module.state_dict())
+    write_tensors(f"{out}/first-{name}-{rank}", first)
+
+run("whole")
+run("broken", until=6)
+run("broken")
 """
 
 
-def torchrun(tmp_path: Path, mode: str, out: str, folder: str) -> list[dict[str, torch.Tensor]]:
-    from sciml.artifact import read_tensors
-
+def test_two_ranks_stay_bit_equal_average_their_gradients_and_resume(tmp_path):
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, mode, str(tmp_path / out), str(tmp_path / folder)], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [] if mode == "broken" else [read_tensors(tmp_path / f"{out}-{rank}") for rank in (0, 1)]
+    whole, *others = (
+        read_tensors(tmp_path / f"weights-{name}-{rank}") for name in ("whole", "broken") for rank in (0, 1)
+    )
+    for other in others:
+        assert_equal(other, whole)
+    assert whole["mean"].abs().min() > 0.1
+    first, again = (read_tensors(tmp_path / f"first-whole-{rank}") for rank in (0, 1))
+    assert_equal(first, again)
 
-
-def test_two_ranks_stay_bit_equal_and_average_their_gradients(tmp_path):
-    ranks = torchrun(tmp_path, "whole", "a", "fit")
-    assert_equal(*ranks)
     module = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.5, generator=seeded(0, *p.shape))
-    c = nn.init.normal_(torch.empty(3, dtype=torch.complex64), std=0.5, generator=seeded(0, 3)).requires_grad_()
-    x = torch.cat([torch.rand(16, 2, generator=seeded(5, SEED_STEP, rank), dtype=torch.float64) for rank in (0, 1)])
-    loss_value = ((module(x)[:, 0] - x[:, 0] * x[:, 1]) ** 2).mean()
-    loss_value = loss_value + sum((c - x[i, 0] - 1j * x[i, 1]).abs().square().sum() for i in (0, 16)) / 2
-    loss_value.backward()
+    c = nn.Parameter(torch.zeros(3, dtype=torch.complex64))
     parameters = {**dict(module.named_parameters()), "c": c}
+    for p in parameters.values():
+        nn.init.normal_(p, std=0.5, generator=seeded(0, *p.shape))
+    x = torch.cat([torch.rand(16, 2, generator=seeded(5, 1, rank), dtype=torch.float64) for rank in (0, 1)])
+    value = ((module(x)[:, 0] - x[:, 0] * x[:, 1]) ** 2).mean()
+    value = value + sum((c - x[i, 0] - 1j * x[i, 1]).abs().square().sum() for i in (0, 16)) / 2
+    value.backward()
     nn.utils.clip_grad_norm_(parameters.values(), 0.7)
-    assert ranks[0]["loss"].item() == pytest.approx(loss_value.item(), rel=1e-7)
+    assert first["loss"].item() == pytest.approx(value.item(), rel=1e-7)
     for name, p in parameters.items():
         tolerance = 1e-6 if p.is_complex() else 1e-7  # clipped by a norm that holds single-precision parts
-        torch.testing.assert_close(ranks[0]["gradient." + name], p.grad, rtol=tolerance, atol=1e-14)
-
-    torchrun(tmp_path, "broken", "b", "other")
-    resumed = torchrun(tmp_path, "resumed", "c", "other")
-    for after in resumed:
-        assert_equal(after, {name: ranks[0][name] for name in after})
-
-
-SEED_STEP = 1  # the first step of a fit is step 1, as in its states
+        torch.testing.assert_close(first["gradient." + name], p.grad, rtol=tolerance, atol=1e-14)
