@@ -13,6 +13,14 @@ def find_artifact(path: str | Path) -> Path | None:
     return None
 
 
+def unregistered_artifact(name: str) -> Path | None:
+    """Return what :func:`find_artifact` finds, unless `name` is a registered one: ./NAME then means the folder."""
+    from sciml.plugins import plugins
+
+    registered = any(name in entries for entries in plugins().entries.values())
+    return None if registered else find_artifact(name)
+
+
 def require_artifact(path: str | Path) -> Path:
     """Return what :func:`find_artifact` finds, or raise a ValueError."""
     folder = find_artifact(path)

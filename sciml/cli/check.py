@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sciml.cli.artifacts import find_artifact
+from sciml.cli.artifacts import unregistered_artifact
 from sciml.cli.errors import debug_option
 from sciml.cli.output import print_table
 
@@ -32,7 +32,7 @@ def check(name: str) -> None:
 def _checks(name: str) -> Iterator[Any]:
     from sciml.plugins import plugins
 
-    folder = find_artifact(name)
+    folder = unregistered_artifact(name)
     if folder is not None:
         from sciml.surrogate import load
         from sciml.testing import check_surrogate

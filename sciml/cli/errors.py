@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,8 @@ def explain(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, click.ClickException | PluginError | Interrupted) or "expected" in text:
         return text
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.filename or 'disk'}: expected room to write, got {error.strerror!r}; free some space"
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{error.filename}: expected a usable file or folder, got {error.strerror!r}; check path, rights and space"

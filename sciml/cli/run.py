@@ -87,8 +87,10 @@ def _start(
             name, preset=preset, out=folder, overrides=overrides, bench=bench, progress=Progress(), **means
         )
     except (Exception, KeyboardInterrupt) as error:
-        if mine:
-            _tell_how_to_continue(error, folder)
+        if mine and (folder / "config.json").exists() and not (folder / "metrics.json").exists():
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(folder) from error
+            error.add_note(f"what was done is kept; continue with sciml run --resume {folder}")
         raise
 
 
@@ -110,19 +112,8 @@ def _resume(folder: Path, name: str | None, threads: int | None) -> Results:
         )
     try:
         return resume(folder, progress=Progress())
-    except (Exception, KeyboardInterrupt) as error:
-        _tell_how_to_continue(error, folder)
-        raise
-
-
-def _tell_how_to_continue(error: BaseException, folder: Path) -> None:
-    """Turn an interrupt into one that names the folder, and note it on a failure that left checkpoints."""
-    finished = (folder / "metrics.json").exists()
-    if isinstance(error, KeyboardInterrupt):
-        if (folder / "config.json").exists() and not finished:
-            raise Interrupted(folder) from error
-    elif (folder / "checkpoints").is_dir() and not finished:
-        error.add_note(f"what was done is kept; continue with sciml run --resume {folder}")
+    except KeyboardInterrupt as error:
+        raise Interrupted(folder) from error
 
 
 def _parse(settings: tuple[str, ...]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sciml.cli.artifacts import find_artifact
+from sciml.cli.artifacts import unregistered_artifact
 from sciml.cli.errors import debug_option
 from sciml.cli.output import number, print_pairs, print_table
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @debug_option
 def show(name: str, preset: str | None) -> None:
     """Show an experiment's presets and settings, another registered thing, or a saved surrogate."""
-    folder = find_artifact(name)
+    folder = unregistered_artifact(name)
     if folder is not None:
         _show_artifact(folder)
         return

@@ -1,60 +1,18 @@
 """The `sciml` command: what it prints, what it leaves behind, and its exit status."""
 
+# ruff: noqa: F401, F811  the fixtures `sciml` and `site` are imported, and are arguments of the tests
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
 import pytest
-from throwaway import sciml_command, toy_distribution
+from throwaway import rows, sciml, sciml_command, sentence, site
 
-from sciml.cli import run_command
-from sciml.cli.commands import CORE, package_commands
-from sciml.plugins import _scan, plugins
-
-CACHES = (plugins, _scan, package_commands)
-
-
-@pytest.fixture
-def site(tmp_path):
-    return toy_distribution(tmp_path / "site")
-
-
-@pytest.fixture
-def sciml(site, tmp_path, monkeypatch, capfd):
-    """Return a function that runs the command in this process with the toy plugin: (status, stdout, stderr)."""
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("SCIML_PLUGINS", "toy")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("SCIML_DEBUG", raising=False)
-    monkeypatch.chdir(tmp_path)
-    before = set(sys.modules)
-
-    def call(*args):
-        status = run_command([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    for cache in CACHES:
-        cache.cache_clear()
-    yield call
-    for cache in CACHES:
-        cache.cache_clear()
-    for name in {"toy", "toy_science"} & (set(sys.modules) - before):
-        del sys.modules[name]
-
-
-def sentence(err):
-    """Assert that `err` is one sentence without a traceback, and return it."""
-    assert "Traceback" not in err
-    assert err.count("\n") == 1
-    return err.rstrip("\n")
-
-
-def rows(out):
-    return [line.split() for line in out.splitlines()]
+from sciml.cli.commands import CORE
 
 
 @pytest.mark.parametrize("command", CORE)
@@ -225,92 +183,6 @@ def test_a_stopped_run_continues_to_the_result_of_an_uninterrupted_one(signal, c
     assert sentence(err).startswith("stopped: expected an unfinished run, got a finished one")
 
 
-def test_predict_reads_and_writes_netcdf_with_units(sciml, tmp_path):
-    import numpy as np
-    import xarray as xr
-
-    sciml("run", "toy", "--preset", "quick", "--out", "a")
-    data = xr.Dataset({"x": ("batch", [50.0, 150.0], {"units": "cm"})}, coords={"batch": [4, 7]})
-    data.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
-    status, out, err = sciml("predict", "a/surrogate", "in.nc", "out.nc")
-    assert (status, out, err) == (0, "", "")
-    result = xr.load_dataset(tmp_path / "out.nc", engine="h5netcdf")
-    np.testing.assert_array_equal(result.y, [1.5, 4.5])
-    assert result.y.attrs["units"] == "m"
-    assert result.batch.values.tolist() == [4, 7]
-    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
-    assert (status, sentence(err)) == (
-        1,
-        "out.nc: expected a new file, got an existing one; choose another or add --force",
-    )
-    assert sciml("predict", "a", "in.nc", "out.nc", "--force")[0] == 0
-    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_predict_outside_the_training_domain_does_what_it_is_told(sciml, tmp_path):
-    import xarray as xr
-
-    sciml("run", "toy", "--preset", "quick", "--out", "a")
-    xr.Dataset({"x": ("batch", [1.0, 5.0], {"units": "m"})}).to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
-    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
-    assert status == 1
-    assert sentence(err).startswith("input 'x': expected values inside the training domain [0, 2] m, got 5.")
-    assert not (tmp_path / "out.nc").exists()
-    status, _, err = sciml("predict", "a", "in.nc", "warned.nc", "--outside", "warn")
-    assert status == 0
-    assert sentence(err).startswith("warning: input 'x': expected values inside the training domain")
-    assert sciml("predict", "a", "in.nc", "allowed.nc", "--outside", "allow") == (0, "", "")
-    assert xr.load_dataset(tmp_path / "allowed.nc", engine="h5netcdf").attrs["outside_training_domain"] == "x"
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no unit", "seconds"])
-def test_predict_refuses_bad_input_files(damage, sciml, tmp_path):
-    import xarray as xr
-
-    sciml("run", "toy", "--preset", "quick", "--out", "a")
-    unit = {"no unit": {}, "seconds": {"units": "seconds"}}.get(damage, {"units": "m"})
-    path = tmp_path / "in.nc"
-    xr.Dataset({"x": ("batch", [1.0], unit)}).to_netcdf(path, engine="h5netcdf")
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:100])
-    status, _, err = sciml("predict", "a", "in.nc", "out.nc")
-    assert status == 1
-    unreadable = damage in ("missing", "truncated")
-    said = "in.nc: expected a readable NetCDF-4 file, got " if unreadable else "input 'x': expected "
-    assert sentence(err).startswith(said)
-    assert not (tmp_path / "out.nc").exists()
-
-
-def test_show_describes_a_saved_surrogate_even_without_its_plugin(sciml, monkeypatch):
-    sciml("run", "toy", "--preset", "quick", "--out", "a")
-    monkeypatch.setenv("SCIML_PLUGINS", "")
-    plugins.cache_clear()
-    status, out, _ = sciml("show", "a")
-    assert status == 0
-    assert ["bytes:", "8"] in rows(out)
-    assert ["input", "x", "batch", "m", "[0,", "2]", "place"] in rows(out)
-    assert ["seed", "7"] in rows(out)
-
-
-def test_check_prints_each_result_and_fails_when_one_failed(sciml, monkeypatch):
-    import sciml.testing as kit
-    from sciml.testing import Check
-
-    checks = [Check("batch equals one by one", True, ""), Check("bits survive saving", False, "got 1e-9")]
-    monkeypatch.setattr(kit, "check_surrogate", lambda surrogate, inputs=None: checks, raising=False)
-    sciml("run", "toy", "--preset", "quick", "--out", "a")
-    status, out, err = sciml("check", "a")
-    assert status == 1
-    assert ["bits", "survive", "saving", "failed", "got", "1e-9"] in rows(out)
-    assert sentence(err) == (
-        "check a: expected 2 checks to pass, got 1 failed (bits survive saving); see the details above"
-    )
-    del checks[1]
-    assert sciml("check", "a")[0] == 0
-
-
 def test_an_unexpected_error_names_its_kind_and_how_to_see_more(sciml, site):
     science = site / "toy_science.py"
     science.write_text(science.read_text().replace("rng.standard_normal()", "{}['lost']"))
@@ -337,3 +209,38 @@ def test_a_reader_that_leaves_is_no_error_message(site, tmp_path):
         os.close(write)
         assert done.stderr == ""
         assert done.returncode == 1
+
+
+def test_a_full_disk_is_told_and_the_run_continues_when_there_is_room(sciml, site, tmp_path):
+    def small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))  # the report is larger
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-B",
+            "-c",
+            "from sciml.cli import main; main()",
+            "run",
+            "toy",
+            "--set",
+            "keep=no",
+            "--out",
+            "a",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site), "SCIML_PLUGINS": "toy"},
+        preexec_fn=small_files_only,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "disk: expected room to write, got 'File too large'; free some space",
+        "what was done is kept; continue with sciml run --resume a",
+    ]
+    assert not [path for path in (tmp_path / "a").rglob("*") if path.name.endswith((".tmp", "report.html"))]
+    assert not (tmp_path / "a/metrics.json").exists()
+    assert sciml("run", "--resume", "a")[0] == 0
+    assert (tmp_path / "a/report.html").stat().st_size > 1500

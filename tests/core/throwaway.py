@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from sciml.cli import run_command
+from sciml.cli.commands import package_commands
+from sciml.plugins import _scan, plugins
+
 TOY = """
 import sciml
 
@@ -121,3 +127,43 @@ def sciml_command(*args: object, plugins: Path, cwd: Path, **env: str) -> subpro
         env={**clean, "PYTHONPATH": str(plugins), "OMP_NUM_THREADS": "1", **env},
         check=False,
     )
+
+
+@pytest.fixture
+def site(tmp_path):
+    return toy_distribution(tmp_path / "site")
+
+
+@pytest.fixture
+def sciml(site, tmp_path, monkeypatch, capfd):
+    """Return a function that runs the command in this process with the toy plugin: (status, stdout, stderr)."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("SCIML_PLUGINS", "toy")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("SCIML_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+
+    def call(*args):
+        status = run_command([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    for cache in (plugins, _scan, package_commands):
+        cache.cache_clear()
+    yield call
+    for cache in (plugins, _scan, package_commands):
+        cache.cache_clear()
+    for name in {"toy", "toy_science"} & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+def sentence(err):
+    """Assert that `err` is one sentence without a traceback, and return it."""
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    return err.rstrip("\n")
+
+
+def rows(out):
+    return [line.split() for line in out.splitlines()]
