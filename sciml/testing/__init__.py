@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from sciml.testing.hygiene import check_plugin_import_is_light as check_plugin_import_is_light
     from sciml.testing.inputs import example_inputs as example_inputs
     from sciml.testing.operators import check_operator as check_operator
+    from sciml.testing.oracles import check_trainer as check_trainer
+    from sciml.testing.resolution import ResolutionReport as ResolutionReport
+    from sciml.testing.resolution import check_discretization as check_discretization
+    from sciml.testing.resolution import function_operator as function_operator
+    from sciml.testing.resolution import measure_resolution as measure_resolution
     from sciml.testing.surrogates import check_surrogate as check_surrogate
 
 _HOME = {
@@ -29,6 +34,10 @@ _HOME = {
     "check_operator": "operators",
     "check_surrogate": "surrogates",
     "check_trainer": "oracles",
+    "ResolutionReport": "resolution",
+    "check_discretization": "resolution",
+    "function_operator": "resolution",
+    "measure_resolution": "resolution",
 }
 
 __all__ = [*_HOME]

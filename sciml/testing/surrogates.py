@@ -20,13 +20,14 @@ from sciml.surrogate import Surrogate, load, training_domain
 from sciml.testing.checks import Check, require, require_close, require_refusal, verify
 from sciml.testing.inputs import example_inputs
 from sciml.testing.operators import Statements, check_operator
+from sciml.testing.resolution import Apply
 
 STEP = 1e-6  # of a central difference, relative to the magnitude of the input
 GRADIENT_TOLERANCE = 1e-5  # relative; second-order truncation and float64 rounding at this step stay below 1e-7
 
 
 def check_surrogate(
-    surrogate: Surrogate, inputs: xr.Dataset | None = None, *, convergence: Mapping[str, float] | None = None
+    surrogate: Surrogate, inputs: xr.Dataset | None = None, *, resolution: Apply | None = None
 ) -> list[Check]:
     """Try every sentence of the surrogate's contract; its plugin must be registered.
 
@@ -34,10 +35,10 @@ def check_surrogate(
     ----------
     surrogate : trained or not.
     inputs : at least two samples inside the training domain; drawn from spec and domain where omitted.
-    convergence : see :func:`check_operator`.
+    resolution : see :func:`check_operator`.
     """
     given = example_inputs(surrogate.spec, 3, 2011, surrogate.domain) if inputs is None else inputs.copy(deep=True)
-    checks = check_operator(surrogate, given, convergence=convergence)
+    checks = check_operator(surrogate, given, resolution=resolution)
     if not all(check.passed for check in checks[:2]):
         return checks
     given = surrogate.spec.check_inputs(given)

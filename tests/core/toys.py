@@ -87,6 +87,41 @@ class OrderSensitive(Pendulum):
         return answer.assign(angle=(answer["angle"] * weight).assign_attrs(units="rad"))
 
 
+class Smoothing(Operator):
+    """u(q) = gain * integral of exp(-|q - x|) f(x) dx by the given quadrature."""
+
+    discretization = "agnostic"
+
+    @property
+    def spec(self):
+        return Spec(
+            inputs=(
+                FieldSpec("f", ("batch", "node"), "Pa"),
+                FieldSpec("x", ("node",), "m"),
+                FieldSpec("weight", ("node",), "m"),
+                FieldSpec("query", ("query",), "m"),
+                FieldSpec("gain", ("batch",), "1"),
+            ),
+            outputs=(FieldSpec("u", ("batch", "query"), "Pa m"),),
+        )
+
+    def weights(self, inputs):
+        return inputs["weight"].values
+
+    def _apply(self, inputs):
+        kernel = np.exp(-(np.abs(inputs["query"].values[:, None] - inputs["x"].values) ** 2))
+        # a sum in a fixed order, whatever the size of the batch
+        u = (kernel * self.weights(inputs) * inputs["f"].values[:, None, :]).sum(-1) * inputs["gain"].values[:, None]
+        return xr.Dataset({"u": (("batch", "query"), u, {"units": "Pa m"})}, coords={"query": inputs["query"]})
+
+
+class Averaging(Smoothing):
+    """The classical mistake: the mean over samples instead of the integral."""
+
+    def weights(self, inputs):
+        return np.full(inputs.sizes["node"], 1.0 / inputs.sizes["node"])
+
+
 class Boastful(Pendulum):
     discretization = "agnostic"
 
@@ -98,7 +133,8 @@ BROKEN = {
     UnitBlind: "inputs in another unit give the same answer",
     Restless: "the same inputs give the same result",
     OrderSensitive: "a permuted batch gives the permuted answer",
-    Boastful: "an 'agnostic' operator has shown that it converges",
+    Boastful: "an 'agnostic' operator converges",
+    Averaging: "an 'agnostic' operator converges",
 }
 
 
