@@ -24,6 +24,7 @@ from sciml.artifact import atomic_file
 # apart for every kind of colour blindness; its grey zero is told from the white of missing data.
 SIGNED, MAGNITUDE = "coolwarm", "viridis"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
+Rows = Sequence[Sequence[Any]]
 Marks = int | Collection[int] | None
 STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#39424a"),
@@ -35,8 +36,7 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src data: 'unsafe-inline'"><title>{title}</title>
 <style>{css}</style></head><body><main><header><h1>{title}</h1>{summary}<p class="small">{footer}</p></header>
-{blocks}
-</main></body></html>
+{blocks}</main></body></html>
 """
 
 
@@ -60,16 +60,12 @@ class Report:
         tiles = (f"<div><dt>{_label(name)}</dt><dd>{_cell(value)}</dd></div>" for name, value in mapping.items())
         self._blocks.append(f'<dl class="facts">{"".join(tiles)}</dl>')
 
-    def table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "", highlight: Marks = None
-    ) -> None:
+    def table(self, columns: Sequence[str], rows: Rows, caption: str = "", highlight: Marks = None) -> None:
         """Add a table of numbers and texts (None: a dash); `highlight` is the index of a row to stress, or a set."""
         marked = set(highlight) if isinstance(highlight, Collection) else {highlight} - {None}
         if any(len(row) != len(columns) for row in rows) or not marked <= set(range(len(rows))):
             got = f"{[len(row) for row in rows]} and {highlight}"
-            raise ValueError(
-                f"table: expected {len(columns)} cells a row, marks < {len(rows)}, got {got}; pad with None"
-            )
+            raise ValueError(f"table: expected {len(columns)} cells a row, marks < {len(rows)}, got {got}; add None")
         text = [all(isinstance(row[i], str | bool | None) for row in rows) for i in range(len(columns))]
         head = _row("th", map(_label, columns), text)
         body = "\n".join(_row("td", map(_cell, row), text, i in marked) for i, row in enumerate(rows))
@@ -83,10 +79,9 @@ class Report:
         with plot_style():
             figure.savefig(buffer := io.BytesIO(), format="png", dpi=192, metadata={"Software": None})
         source = self._embed(f"plots/{name}.png", "image/png", buffer.getvalue())
-        width = round(96 * figure.get_figwidth())
+        style = f'style="--width: {96 * figure.get_figwidth():.0f}px"'
         image = f'<div class="scroll card"><img src="{source}" alt="{html.escape(alt or caption)}"></div>'
-        caption = f"<figcaption>{_inline(caption)}</figcaption>"
-        self._blocks.append(f'<figure style="--width: {width}px">{image}{caption}</figure>')
+        self._blocks.append(f"<figure {style}>{image}<figcaption>{_inline(caption)}</figcaption></figure>")
 
     def audio(self, name: str, samples: np.ndarray, rate: int, caption: str) -> None:
         """Add a sound (time,) in [-1, 1] at its own level, 16 bit; it is also written as ``audio/<name>.wav``."""
@@ -171,7 +166,5 @@ def _paragraphs(text: str) -> str:
     parts = []
     for block in re.split(r"\n\s*\n|\n(?=\s*[-*] )", text.strip()) if text.strip() else ():
         text = " ".join(block.split())
-        parts.append(
-            f"<ul><li>{_inline(text[2:])}</li></ul>" if text[:2] in ("- ", "* ") else f"<p>{_inline(text)}</p>"
-        )
+        parts += [f"<ul><li>{_inline(text[2:])}</li></ul>" if text[:2] in ("- ", "* ") else f"<p>{_inline(text)}</p>"]
     return "\n".join(parts).replace("</ul>\n<ul>", "\n")

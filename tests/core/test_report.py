@@ -129,7 +129,7 @@ def test_bad_and_repeated_names_are_refused(name):
 
 @pytest.mark.parametrize(("rows", "highlight"), [([[1, 2], [3]], None), ([[1, 2]], 1), ([[1, 2]], {0, -1})])
 def test_ragged_tables_and_marks_beyond_them_are_refused(rows, highlight):
-    with pytest.raises(ValueError, match=r"^table: expected 2 cells a row, marks < \d, got .*; pad with None$"):
+    with pytest.raises(ValueError, match=r"^table: expected 2 cells a row, marks < \d, got .*; add None$"):
         Report("Tables").table(["a", "b"], rows, highlight=highlight)
 
 
