@@ -109,10 +109,10 @@ def tube_images(
     c: float = 343.0,
     amplitude: float = 1.0,
 ) -> Array:
-    """Exact pressure (S, T, N), Pa, of Gaussian pulses at rest in the tube [0, length] with impedances xi = (low, high).
+    """Exact pressure (S, T, N), Pa, of Gaussian pulses at rest in a tube [0, length] with wall impedances xi.
 
     ``p(x, t) = (f(x - ct) + f(x + ct)) / 2`` where f continues the pulse by images: at an end with reflection R a
-    leftgoing wave g(ct + x) returns as R g(ct - x).
+    leftgoing wave g(ct + x) returns as R g(ct - x). ``xi`` holds the low and the high end.
 
     *Contract*: exact for any xi > 0 and for pulses cut by the walls; frequency-independent walls only.
     """
@@ -129,9 +129,8 @@ def tube_images(
 
 def _continued(x: Array, x0: float, length: float, sigma0: float, low: float, high: float) -> Array:
     """The rightgoing wave at ``x <= length``: unfolded through the low end by R_low, then the high end, and so on."""
-    fold = np.minimum(
-        np.floor(x / length).astype(int), 0
-    )  # 0 inside, -1 after one reflection at the low end, -2 after both ...
+    # fold is 0 inside, -1 after one reflection at the low end, -2 after another at the high end, and so on.
+    fold = np.minimum(np.floor(x / length).astype(int), 0)
     inner = x - fold * length
     even = fold % 2 == 0
     position = np.where(even, inner, length - inner)
@@ -140,5 +139,5 @@ def _continued(x: Array, x0: float, length: float, sigma0: float, low: float, hi
 
 
 def gaussian_mean(centre: float, side: float, sigma0: float) -> float:
-    """Mean of ``exp(-(x - centre)^2 / sigma0^2)`` over [0, side] by the error function: what the pressure settles to."""
+    """Mean of ``exp(-(x - centre)^2 / sigma0^2)`` over [0, side] by the error function: the pressure settles to it."""
     return math.sqrt(math.pi) * sigma0 / (2.0 * side) * float(erf((side - centre) / sigma0) + erf(centre / sigma0))

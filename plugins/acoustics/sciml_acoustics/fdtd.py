@@ -47,9 +47,7 @@ class FdtdSolver:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         if not (ppw > 0.0 and f_max > 0.0 and c > 0.0):
-            raise ValueError(
-                f"FdtdSolver: expected positive ppw, f_max and c, got {ppw}, {f_max}, {c}; check the units"
-            )
+            raise ValueError(f"FdtdSolver: expected positive ppw, f_max and c, got {ppw}, {f_max}, {c}; check units")
         self.room, self.c, self.dtype = room, c, dtype
         self.impedance = per_wall(impedance, len(room.walls))
         self._axes = [_uniform(lines, c / f_max / ppw) for lines in cells(room).lines]
@@ -99,7 +97,7 @@ class FdtdSolver:
             )
         dt, n_sub = self.time_step(times)
         outputs = np.rint(np.asarray(times, float) / (dt * n_sub)).astype(int) * n_sub
-        at = (slice(None), *(torch.from_numpy(k) for k in self._where.T))
+        at: tuple[slice | Tensor, ...] = (slice(None), *(torch.from_numpy(k) for k in self._where.T))
         now = initial.new_zeros(len(initial), *self._volume.shape)
         now[at] = initial
         volume = np.where(self._volume > 0.0, self._volume, np.inf)
