@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -68,14 +69,8 @@ def smooth_function(interval: tuple[float, float] = (0.0, 1.0)) -> Function:
     return lambda x: (amplitude * np.cos(2 * np.pi * k * (x[:, None] - low) / (high - low) + phase)).sum(-1)
 
 
-def measure_resolution(
-    apply: Apply,
-    *,
-    function: Function | None = None,
-    sizes: Sequence[int] = SIZES,
-    reference: int = 2048,
-    interval: tuple[float, float] = (0.0, 1.0),
-) -> ResolutionReport:
+def measure_resolution(apply: Apply, *, function: Function | None = None, interval: tuple[float, float] = (0.0, 1.0),
+                       sizes: Sequence[int] = SIZES, reference: int = 2048) -> ResolutionReport:  # fmt: skip
     """Return the errors of `apply` on uniform and clustered meshes against its own answer on the finest uniform grid.
 
     e(mesh, n) = max |A(f, mesh_n)(q) - A(f, uniform_N)(q)| / max |A(f, uniform_N)(q)| over 61 query points q.
@@ -130,6 +125,10 @@ def check_discretization(
 
     Contract: a "fixed" operator always passes, also when it takes one size only; its report says what was seen.
     """
+    if declared not in get_args(Discretization):
+        raise ValueError(
+            f"check_discretization: expected {get_args(Discretization)}, got {declared!r}; correct the class"
+        )
     try:
         report = measure(apply)
     except Exception as error:  # a network of one size may raise anything

@@ -155,6 +155,11 @@ def test_values_that_are_not_at_the_query_points_are_refused():
         measure_resolution(lambda values, x, weights, query: values)
 
 
+def test_unknown_declaration_is_refused():
+    with pytest.raises(ValueError, match=r"expected \('agnostic', 'fixed'\), got 'Agnostic'"):
+        check_discretization(spectral, "Agnostic")
+
+
 def test_sizes_beyond_the_reference_are_refused():
     with pytest.raises(ValueError, match="3 <= sizes < reference"):
         measure_resolution(spectral, sizes=(64, 4096))
