@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def run_command(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _hush()
     except SystemExit as error:
+        if "_SCIML_COMPLETE" in os.environ:  # click answers the shell's question for completions, then exits
+            return int(bool(error.code))
         if isinstance(error.__context__, BrokenPipeError) or sys.stdout is not stdout:  # click wraps it then
             return _hush()
         message = (
@@ -115,8 +118,6 @@ def _report(state: State, error: BaseException) -> int:
 
 def _hush() -> int:
     """Give the interpreter's last flush somewhere to go when the reader of a pipe has left."""
-    import os
-
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

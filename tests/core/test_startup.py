@@ -28,9 +28,11 @@ HEAVY = (
 SCRIPT = """
 import contextlib, io, json, sys
 from sciml.cli import run_command
-with contextlib.redirect_stdout(io.StringIO()) as out:
+out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+with contextlib.redirect_stdout(out):
     status = run_command(sys.argv[1:])
-print(json.dumps({"status": status, "modules": sorted(sys.modules), "output": out.getvalue()}))
+out.flush()
+print(json.dumps({"status": status, "modules": sorted(sys.modules), "output": out.buffer.getvalue().decode()}))
 """
 
 
@@ -87,3 +89,14 @@ def test_importing_sciml_imports_nothing_heavy():
     script = "import sciml, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert [name for name in HEAVY if name in json.loads(done.stdout)] == []
+
+
+@pytest.mark.parametrize(("words", "offered"), [("sciml p", ["plugins", "predict"]), ("sciml run --pre", ["--preset"])])
+def test_shell_completion_offers_names_and_options_and_imports_nothing_heavy(words, offered, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_SCIML_COMPLETE", "bash_complete")
+    seen = imported_by()
+    assert seen["status"] == 0
+    assert [line.removeprefix("plain,") for line in seen["output"].split()] == offered
+    assert [name for name in HEAVY if name in seen["modules"]] == []
