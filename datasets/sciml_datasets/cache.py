@@ -56,19 +56,19 @@ def cached(folder: str | Path | None, key: Mapping[str, Any], make: Callable[[Pa
         with atomic_folder(entry) as temporary:
             make(temporary)
             write_json(temporary / "key.json", key)
-            write_json(temporary / CHECKSUMS, {str(path): _sha256(temporary / path) for path in _files(temporary)})
+            write_json(temporary / CHECKSUMS, _checksums(temporary))
     return entry
 
 
-def _files(folder: Path) -> list[Path]:
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in paths if str(path) != CHECKSUMS)
+def _checksums(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {name: _sha256(path) for path in paths if (name := path.relative_to(folder).as_posix()) != CHECKSUMS}
 
 
 def _damage(entry: Path) -> str:
     try:
         expected = read_json(entry / CHECKSUMS)
-        found = {str(path): _sha256(entry / path) for path in _files(entry)}
+        found = _checksums(entry)
     except (ValueError, OSError) as error:
         return f"an unreadable entry ({error})"
     if not isinstance(expected, dict):

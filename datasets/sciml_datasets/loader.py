@@ -50,8 +50,7 @@ def batches(
     n_samples = dataset.sizes[batch_dim]
     order = np.random.default_rng([seed, epoch]).permutation(n_samples) if shuffle else np.arange(n_samples)
     end = n_samples - n_samples % batch_size if drop_last else n_samples
-    indices = [np.sort(order[i : i + batch_size]) for i in range(0, end, batch_size)]
-    reader = _read(dataset[names], batch_dim, indices)
+    reader = _read(dataset[names], batch_dim, [np.sort(order[i : i + batch_size]) for i in range(0, end, batch_size)])
     return _ahead(reader, prefetch) if prefetch else reader
 
 

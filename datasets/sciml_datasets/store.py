@@ -37,8 +37,11 @@ def write_store(
     Contract: ``open_store`` gives back the same dims, attributes and values to the bit, in the stored precision.
     """
     path = Path(path)
+    _check_attributes(dataset.attrs, f"{path}")
     for name, variable in dataset.variables.items():
         _check_variable(variable, f"{path} {str(name)!r}")
+        _check_attributes(variable.attrs, f"{path} {str(name)!r}")
+        _check_text(variable, f"{path} {str(name)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_file(path) as temporary,
@@ -122,6 +125,18 @@ def _check_variable(variable: xr.Variable, where: str) -> None:
     if not isinstance(variable.attrs.get("units"), str):
         got = variable.attrs.get("units", "none")
         raise ValueError(f"{where}: expected attrs['units'] as a string, got {got}; set it ('1' for plain numbers)")
+
+
+def _check_text(variable: xr.Variable, where: str) -> None:
+    if variable.dtype.kind == "O" and not all(isinstance(item, str) for item in variable.values.ravel()):
+        raise TypeError(f"{where}: expected numbers or strings, got other objects; convert the variable")
+
+
+def _check_attributes(attributes: Mapping[Any, Any], where: str) -> None:
+    for key, value in attributes.items():
+        if np.asarray(value).dtype.kind not in "iufUS":
+            got = f"{type(value).__name__} for {str(key)!r}"
+            raise TypeError(f"{where}: expected numbers, texts or lists of them as attributes, got {got}; convert it")
 
 
 def _layout(variable: xr.Variable, compression: int | None, chunks: Mapping[str, int]) -> dict[str, Any]:

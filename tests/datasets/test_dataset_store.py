@@ -59,6 +59,11 @@ def test_write_refuses_missing_units_other_kinds_and_overflow_and_leaves_no_file
         write_store(path, bare)
     with pytest.raises(TypeError, match="expected real numbers or strings, got dtype complex128"):
         write_store(path, labelled().assign(z=("source", np.zeros(6, complex), {"units": "1"})))
+    for value in (None, {"a": 1}, True):
+        with pytest.raises(TypeError, match=r"a.nc: expected numbers, texts or lists of them .*, got .* for 'k'"):
+            write_store(path, labelled().assign_attrs(k=value))
+    with pytest.raises(TypeError, match=r"'mixed': expected numbers or strings, got other objects"):
+        write_store(path, labelled().assign(mixed=("source", np.array([1, "a", None] * 2, dtype=object))))
     loud = labelled()
     loud["amplitude"] = loud.amplitude * np.float32(1e9)
     loud.amplitude.attrs["units"] = "Pa"

@@ -23,6 +23,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from sciml.artifact import atomic_folder, write_json
+from sciml.progress import Progress
 from sciml_datasets.formats._h5compact import (
     PARAMETERS,
     PHYSICS,
@@ -52,6 +53,7 @@ def read(
     t_max: float = np.inf,
     dtype: Precision | None = "float32",
     sources: slice = slice(None),
+    progress: Progress | None = None,
 ) -> dict[str, xr.Dataset]:
     """Return one lazy dataset per split; pressures are read from the files when they are asked for.
 
@@ -61,6 +63,7 @@ def read(
     time_stride, t_max : keep every so many time steps, up to `t_max` [s].
     dtype : precision that pressures are given in; None keeps that of the files.
     sources : the part of the sources of each split, in the order of their paths.
+    progress : shows how many files are opened; none by default.
 
     Returns
     -------
@@ -76,11 +79,7 @@ def read(
         raise ValueError(f"time_stride: expected an integer >= 1, got {time_stride}; 1 keeps every step")
     splits, heads = {}, []
     for name, folder in find_splits(root).items():
-        files = [_cut(read_source(file, root), t_max) for file in _h5_files(folder)[sources]]
-        if not files:
-            raise refuse(folder, "HDF5 files (*.h5), one per source", "none", "check the folder")
-        for file in files[1:]:
-            check_same(files[0], file)
+        files = _read_split(folder, root, sources, t_max, progress or Progress(enabled=False))
         heads.append(files[0])
         check_comparable(heads[0], files[0])
         splits[name] = _dataset(files, folder, time_stride, np.dtype(dtype) if dtype else None)
@@ -113,6 +112,19 @@ def find_splits(root: Path) -> dict[str, Path]:
 def _h5_files(folder: Path) -> list[Path]:
     files = [file for pattern in ("*.h5", "*/*.h5") for file in folder.glob(pattern)]
     return sorted(file for file in files if "rectilinear" not in file.name)
+
+
+def _read_split(folder: Path, root: Path, sources: slice, t_max: float, progress: Progress) -> list[SourceFile]:
+    paths = _h5_files(folder)[sources]
+    if not paths:
+        raise refuse(folder, "HDF5 files (*.h5), one per source", "none", "check the folder")
+    files: list[SourceFile] = []
+    with progress.track(len(paths), f"open {folder}") as update:
+        for path in paths:
+            files.append(_cut(read_source(path, root), t_max))
+            check_same(files[0], files[-1])
+            update(len(files))
+    return files
 
 
 def _cut(source: SourceFile, t_max: float) -> SourceFile:
