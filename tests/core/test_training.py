@@ -101,7 +101,7 @@ def test_fit_killed_again_and_again_gives_the_weights_of_an_uninterrupted_one(tm
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import time, test_training as t\nfrom pathlib import Path\n"
-        "slow = lambda m, g: (time.sleep(0.01), t.loss(m, g))[1]\n"
+        "slow = lambda m, g: (time.sleep(0.02), t.loss(m, g))[1]\n"
         "module = t.network()\n"
         "options = t.FitOptions(schedule=t.cosine(200), validate=t.validate, every=1, checkpoint=sys.argv[1])\n"
         "optimizer = t.OPTIMIZERS['adamw'](module.parameters())\n"
@@ -116,7 +116,7 @@ def test_fit_killed_again_and_again_gives_the_weights_of_an_uninterrupted_one(tm
         for line in process.stdout:
             if int(line) >= stop:
                 break
-        time.sleep(0.013 * stop / 20)  # somewhere inside a step or a write
+        time.sleep(0.023 * stop / 20)  # somewhere inside a step or a write
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
