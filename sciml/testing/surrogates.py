@@ -118,8 +118,7 @@ def _policy(surrogate: Surrogate, given: xr.Dataset) -> str:
     if not leaving:
         return "all samples are equal: nothing lies outside the domain of the first"
     require_refusal(lambda: narrow.predict(given), *map(repr, leaving))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         warned = narrow.predict(given, outside="warn")
         n_warnings = len(caught)
         allowed = narrow.predict(given, outside="allow")
