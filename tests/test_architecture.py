@@ -1,10 +1,10 @@
 """The house rules, read from the syntax trees of the sources: who imports whom, how long things are, what is banned.
 
-How things are counted. A file: its lines. A function: its lines without the docstring; a loop that follows a paper may
 How things are counted. A file: its lines. A function: its lines without the docstring; a loop that follows a paper
-the arguments of ``__init__`` but self, *args and **kwargs; for a dataclass the fields that a caller must give (those
-without a default), so that a configuration made of ``setting(...)`` counts zero. A line of code: one that holds a token
-other than a comment or a docstring.
+may be longer where its def line, or the line above the def or its first decorator, says ``# long: <reason>``.
+A constructor: the arguments of ``__init__`` but self, *args and **kwargs; for a dataclass the fields that a caller must
+give (those without a default), so that a configuration made of ``setting(...)`` counts zero. A line of code: one that
+holds a token other than a comment or a docstring.
 """
 
 from __future__ import annotations
