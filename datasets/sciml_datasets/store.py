@@ -43,10 +43,8 @@ def write_store(
         _check_attributes(variable.attrs, f"{path} {str(name)!r}")
         _check_text(variable, f"{path} {str(name)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_file(path) as temporary,
-        h5netcdf.File(temporary, "w", invalid_netcdf=dtype == "float16" or None) as file,
-    ):
+    halves = dtype == "float16" or any(variable.dtype == np.float16 for variable in dataset.variables.values())
+    with atomic_file(path) as temporary, h5netcdf.File(temporary, "w", invalid_netcdf=halves or None) as file:
         file.dimensions = {str(name): size for name, size in dataset.sizes.items()}
         extra = [str(name) for name in dataset.coords if name not in dataset.dims]
         file.attrs.update({str(key): value for key, value in dataset.attrs.items()})
@@ -66,12 +64,12 @@ def open_store(path: str | Path) -> xr.Dataset:
     if not path.is_file():
         raise ValueError(f"{path}: expected a NetCDF-4 file, got no file; check the path")
     try:
-        # Units such as "seconds" stay units: nothing is decoded into dates, masked or scaled.
         with h5py.File(path, "r") as file:
             # h5netcdf leaves noise behind when it meets damage: meet it first.
             file.visititems(lambda name, item: dict(item.attrs) and None)
-        plain: Any = {"decode_times": False, "decode_timedelta": False, "mask_and_scale": False}
-        dataset = xr.open_dataset(path, engine="h5netcdf", cache=False, phony_dims="sort", **plain)
+        # Units such as "seconds" stay units: nothing is decoded into dates.
+        dates: Any = {"decode_times": False, "decode_timedelta": False}
+        dataset = xr.open_dataset(path, engine="h5netcdf", cache=False, phony_dims="sort", **dates)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path}: expected a complete NetCDF-4 file, got {reason}; write or copy it again") from None

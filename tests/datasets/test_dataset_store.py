@@ -43,6 +43,23 @@ def test_narrow_storage_rounds_data_but_not_coordinates(tmp_path, labelled, dtyp
         np.testing.assert_array_equal(stored.pressure.values, dataset.pressure.values.astype(dtype))
 
 
+def test_half_precision_data_are_stored_as_they_are(tmp_path, labelled):
+    dataset = labelled()
+    dataset["amplitude"] = dataset.amplitude.astype(np.float16)
+    write_store(tmp_path / "a.nc", dataset)
+    with open_store(tmp_path / "a.nc") as stored:
+        xr.testing.assert_identical(stored.load(), dataset)
+        assert stored.amplitude.dtype == np.float16
+
+
+def test_packed_files_of_others_are_unpacked(tmp_path):
+    packed = xr.Dataset({"t": ("x", [10.0, 12.5, np.nan], {"units": "K"})})
+    encoding = {"t": {"dtype": "int16", "scale_factor": 0.5, "add_offset": 5.0, "_FillValue": -1}}
+    packed.to_netcdf(tmp_path / "a.nc", engine="h5netcdf", encoding=encoding)
+    with open_store(tmp_path / "a.nc") as stored:
+        np.testing.assert_array_equal(stored.t.values, [10.0, 12.5, np.nan])
+
+
 def test_compressed_store_keeps_one_sample_per_chunk(tmp_path, labelled):
     write_store(tmp_path / "a.nc", labelled(), compression=1)
     with h5py.File(tmp_path / "a.nc") as file:
