@@ -11,7 +11,8 @@ from sciml_kernels.precision import accumulation_dtype
 def trunk_first(n_source: int, n_receiver: int, n_time: int, n_basis: int, n_hidden: int) -> bool:
     """Return whether evaluating the trunk first takes fewer multiplications than contracting branch and weight first.
 
-    The two orders cost ``N T K (H + S)`` and ``S T H (K + N)`` multiplications. The gradients take the order of the output.
+    The two orders cost ``N T K (H + S)`` and ``S T H (K + N)`` multiplications. The gradients
+    take the order of the output.
     """
     cheaper = n_receiver * n_basis * (n_hidden + n_source) <= n_source * n_hidden * (n_basis + n_receiver)
     if isinstance(cheaper, bool):

@@ -17,7 +17,7 @@ _PARTS = 64
 @triton.autotune(
     configs=configurations(("BLOCK_M", "BLOCK_N", "BLOCK_I"), _CHOICES), key=["n_row", "n_column", "n_inner"]
 )
-@triton.jit
+@triton.jit(do_not_specialize=("n_row", "n_column", "n_outer", "n_inner", "part"))
 def contract_kernel(
     a: tl.tensor, stride_ab: tl.tensor, stride_am: tl.tensor, stride_ao: tl.tensor, stride_ai: tl.tensor,
     b: tl.tensor, stride_bb: tl.tensor, stride_bn: tl.tensor, stride_bo: tl.tensor, stride_bi: tl.tensor,

@@ -16,7 +16,7 @@ _BLOCKS = ("BLOCK_M", "BLOCK_N", "BLOCK_P", "BLOCK_Q")
 
 
 @triton.autotune(configs=configurations(_BLOCKS, _CHOICES), key=["n_left", "n_right", "n_p", "n_q"])
-@triton.jit
+@triton.jit(do_not_specialize=("n_left", "n_right", "n_time", "n_p", "n_q"))
 def branch_trunk_fwd_kernel(
     left: tl.tensor, stride_lm: tl.tensor, stride_lp: tl.tensor,
     middle: tl.tensor, stride_mt: tl.tensor, stride_mp: tl.tensor, stride_mq: tl.tensor,
