@@ -31,9 +31,8 @@ def convert_units(values: np.ndarray, unit: str, to: str, where: str) -> np.ndar
     try:
         return np.asarray(_units().Quantity(values, unit).to(to).magnitude)
     except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where}: expected a unit of the kind {to!r}, got {unit!r} ({error}); set attrs['units']"
-        ) from None
+        text = f"{where}: expected a unit of the kind {to!r}, got {unit!r} ({error}); set attrs['units']"
+        raise ValueError(text) from None
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,7 @@ class Region:
         low, high = (np.array([box[i] for box in self.boxes]) for i in (0, 1))  # (box, d)
         slack = tolerance * np.where(np.isfinite(high - low), high - low, 1.0).max()
         corners = np.abs([low, high])
-        slack = max(
-            slack, 8 * np.finfo(float).eps * corners[np.isfinite(corners)].max(initial=0.0)
-        )  # of unit conversion
+        slack = max(slack, 2e-15 * corners[np.isfinite(corners)].max(initial=0.0))  # as of a unit conversion
         x = np.asarray(points)[..., None, :]
         return ((x >= low - slack) & (x <= high + slack)).all(-1).any(-1)
 
@@ -115,9 +112,7 @@ class FieldSpec:
         if len(set(self.dims)) != len(self.dims):
             raise ValueError(f"FieldSpec {self.name!r}: expected distinct dims, got {self.dims}")
         if self.bounds is not None and self.bounds.n_dims > 1 and not self.dims:
-            raise ValueError(
-                f"FieldSpec {self.name!r}: expected a dimension for the components of its bounds, got none"
-            )
+            raise ValueError(f"FieldSpec {self.name!r}: expected a dimension for the components of bounds, got none")
 
     def check(self, data: xr.Dataset, where: str) -> xr.DataArray:
         """Return the variable in this unit and order of dimensions, or raise a ValueError that says what is wrong."""
@@ -208,15 +203,11 @@ class Spec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Spec:
         """Rebuild a spec from :meth:`to_json`."""
-        fields = {
-            kind: tuple(
-                FieldSpec(**{**spec, "dims": tuple(spec["dims"]), "bounds": region_from_json(spec["bounds"])})
-                for spec in data[kind]
-            )
+        inputs, outputs = (
+            tuple(FieldSpec(**{**spec, "bounds": region_from_json(spec["bounds"])}) for spec in data[kind])
             for kind in ("inputs", "outputs")
-        }
-        coords = {name: (unit, tuple(values)) for name, (unit, values) in data["coords"].items()}
-        return cls(fields["inputs"], fields["outputs"], data["batch_dim"], coords)
+        )
+        return cls(inputs, outputs, data["batch_dim"], data["coords"])
 
 
 def _assemble(specs: tuple[FieldSpec, ...], data: xr.Dataset, where: str) -> xr.Dataset:
@@ -230,9 +221,8 @@ def region_from_json(data: Mapping[str, Any] | None) -> Region | None:
     if data is None:
         return None
     inf = float("inf")  # JSON has no infinity: no limit is stored as null
-    return Region(
-        tuple(
-            (tuple(-inf if a is None else a for a in low), tuple(inf if b is None else b for b in high))
-            for low, high in data["boxes"]
-        )
+    boxes = tuple(
+        (tuple(-inf if a is None else a for a in low), tuple(inf if b is None else b for b in high))
+        for low, high in data["boxes"]
     )
+    return Region(boxes)

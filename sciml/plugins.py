@@ -176,11 +176,8 @@ class Plugins:
 
 
 def _enabled(name: str) -> bool:
-    names = {
-        key: os.environ.get(key, "").replace(" ", "").split(",") for key in ("SCIML_PLUGINS", "SCIML_DISABLE_PLUGINS")
-    }
-    only = "SCIML_PLUGINS" in os.environ
-    return name not in names["SCIML_DISABLE_PLUGINS"] and (not only or name in names["SCIML_PLUGINS"])
+    only, without = os.environ.get("SCIML_PLUGINS", name), os.environ.get("SCIML_DISABLE_PLUGINS", "")
+    return name in only.replace(" ", "").split(",") and name not in without.replace(" ", "").split(",")
 
 
 def _compatible(wanted: str) -> bool:
