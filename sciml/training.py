@@ -178,7 +178,8 @@ def _write(folder: Path, identity: dict[str, Any], module: nn.Module, optimizer:
     write_tensors(folder / name, tensors)
     with atomic_file(folder / "fit.json") as temporary:  # this one rename passes from the old pair of files to the new
         temporary.write_text(text)
-    for path in {*folder.glob("step-*.safetensors"), *folder.glob(".*.tmp")} - {folder / name}:
+    # What a killed write left goes too: `.NAME.tmp` of ours, `.tmpNAME` of safetensors.
+    for path in {*folder.glob("step-*.safetensors"), *folder.glob(".*tmp*")} - {folder / name}:
         path.unlink()
 
 

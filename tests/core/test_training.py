@@ -131,6 +131,14 @@ def test_fit_killed_again_and_again_gives_the_weights_of_an_uninterrupted_one(tm
     assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == ["fit.json", "step-200.safetensors"]
 
 
+def test_checkpoint_clears_what_killed_writes_left_and_nothing_else(tmp_path):
+    run(tmp_path, until=8)
+    for name in (".tmpShf9ku", ".fit.json.0a1b2c3d.tmp", ".step-16.safetensors.0a1b2c3d.tmp", "notes.txt"):
+        (tmp_path / name).write_text("half")
+    run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "notes.txt", "step-40.safetensors"]
+
+
 def break_other_parameters(folder, setup):
     setup["module"] = nn.Linear(2, 1)
 
