@@ -15,6 +15,8 @@ from sciml.cli.output import print_table
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sciml_datasets.store import Precision
+
 
 def _one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors about content into one sentence on standard error and exit status 1."""
@@ -102,9 +104,10 @@ def check(path: Path) -> None:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "format_name", required=True, help="Format of OUT: netcdf or deeponet_acoustics.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Stored precision; as read if not given.")
 @debug_option
 @_one_sentence
-def convert(source: Path, target: Path, format_name: str) -> None:
+def convert(source: Path, target: Path, format_name: str, dtype: Precision | None) -> None:
     """Convert the data at IN into another format at OUT, block by block.
 
     Example: sciml data convert cube_2m cube_store --to netcdf
@@ -119,7 +122,7 @@ def convert(source: Path, target: Path, format_name: str) -> None:
         raise ValueError(f"{target}: expected a new path, got one that exists; choose another")
     splits = FORMATS[find_format(source)].read(source)
     with watched(splits, Progress(), f"convert {source}") as followed:
-        FORMATS[format_name].write(followed, target)
+        FORMATS[format_name].write(followed, target, dtype=dtype)
     counts = ", ".join(f"{split} {dict(dataset.sizes)}" for split, dataset in splits.items())
     click.echo(f"{target}: {counts}")
 

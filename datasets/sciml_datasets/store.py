@@ -13,6 +13,7 @@ import xarray as xr
 
 from sciml.artifact import atomic_file
 
+Precision = Literal["float16", "float32"]
 BLOCK_BYTES = 64 * 2**20  # what is held in memory while a lazy variable is copied or checked
 
 
@@ -20,7 +21,7 @@ def write_store(
     path: str | Path,
     dataset: xr.Dataset,
     *,
-    dtype: Literal["float16", "float32"] | None = None,
+    dtype: Precision | None = None,
     compression: int | None = None,
     chunks: Mapping[str, int] | None = None,
 ) -> None:

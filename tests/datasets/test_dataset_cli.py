@@ -107,6 +107,11 @@ def test_convert_goes_both_ways_and_show_describes(run, tmp_path, published):
     assert "'source': 3" in result.stdout
     original, back = (deeponet_acoustics.read(tmp_path / name)["train"].load() for name in ("room", "back"))
     xr.testing.assert_identical(original, back)
+    result = run("convert", tmp_path / "room", tmp_path / "half", "--to", "netcdf", "--dtype", "float16")
+    assert result.exit_code == 0, result.output
+    with open_store(tmp_path / "half" / "train.nc") as half:
+        assert half.pressure.dtype == np.float16
+        np.testing.assert_array_equal(half.pressure.values, original.pressure.values)
     for name in ("room", "store"):
         lines = run("show", tmp_path / name).stdout.splitlines()
         (line,) = [line.split() for line in lines if line.startswith("pressure ")]

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sciml_datasets.formats import deeponet_acoustics, netcdf
-from sciml_datasets.store import blocks
+from sciml_datasets.store import Precision, blocks
 from sciml_datasets.watch import watched
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class Format(Protocol):
     def read(self, path: Path) -> dict[str, xr.Dataset]:
         """Return lazy datasets by split; a path without splits gives the single split "all"."""
 
-    def write(self, splits: Mapping[str, xr.Dataset], path: Path) -> None:
-        """Write the splits into the new path."""
+    def write(self, splits: Mapping[str, xr.Dataset], path: Path, *, dtype: Precision | None = None) -> None:
+        """Write the splits into the new path, floating-point data in the precision `dtype` (None: as they are)."""
 
 
 FORMATS: dict[str, Format] = {"netcdf": netcdf, "deeponet_acoustics": deeponet_acoustics}

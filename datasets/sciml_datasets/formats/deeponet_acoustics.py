@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,8 +35,8 @@ from sciml_datasets.formats._h5compact import (
     refuse,
 )
 from sciml_datasets.formats._h5pressures import LazyPressures
+from sciml_datasets.store import Precision
 
-Precision = Literal["float16", "float32"]
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 AXES = ("x", "y", "z")
 

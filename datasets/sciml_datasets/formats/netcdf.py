@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from sciml_datasets.store import open_store, write_store
+from sciml_datasets.store import Precision, open_store, write_store
 
 
 def sniff(path: Path) -> bool:
@@ -25,12 +25,12 @@ def read(path: Path) -> dict[str, xr.Dataset]:
     return {file.stem: open_store(file) for file in files}
 
 
-def write(splits: Mapping[str, xr.Dataset], path: Path) -> None:
+def write(splits: Mapping[str, xr.Dataset], path: Path, *, dtype: Precision | None = None) -> None:
     """Write one file for the single split "all" if `path` ends in `.nc`, else a folder with one file per split."""
     if path.suffix == ".nc":
         if len(splits) != 1:
             raise ValueError(f"{path}: expected one split for one file, got {sorted(splits)}; give a folder instead")
-        write_store(path, next(iter(splits.values())))
+        write_store(path, next(iter(splits.values())), dtype=dtype)
         return
     for name, dataset in splits.items():
-        write_store(path / f"{name}.nc", dataset)
+        write_store(path / f"{name}.nc", dataset, dtype=dtype)
