@@ -55,8 +55,7 @@ def rigid_modal_sum(
 
     Parameters
     ----------
-    room : one box.
-    source_position : (S, d), m. points : (N, d), m. times : (T,), s. sigma0 : m. c : m/s. amplitude : Pa.
+    room : one box. source_position : (S, d), m. points : (N, d), m. times : (T,), s. sigma0 : m. c : m/s. amplitude : Pa.
     """
     if len(room.boxes) != 1:
         raise ValueError(
@@ -75,11 +74,10 @@ def rigid_modal_sum(
     omega = c * np.hypot(orders[0][:, None], orders[1][None, :])
     field = np.empty((len(sources), np.size(times), len(where)))
     for k, time in enumerate(np.ravel(times)):
-        phase = np.cos(omega * time)
         for s in range(len(sources)):
-            weights = np.outer(moments[0][s], moments[1][s]) * phase
-            field[s, k] = amplitude * np.einsum("nm,nm->n", (shape_x @ weights)[back], shape_y)
-    return field
+            weights = np.outer(moments[0][s], moments[1][s]) * np.cos(omega * time)
+            field[s, k] = np.einsum("nm,nm->n", (shape_x @ weights)[back], shape_y)
+    return amplitude * field
 
 
 def _gauss_cosine(centre: Array, side: float, sigma0: float) -> Array:
