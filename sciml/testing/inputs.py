@@ -19,7 +19,8 @@ def example_inputs(
 ) -> xr.Dataset:
     """Draw `n` samples of the inputs of `spec`, uniform in the training domain, else in the bounds, else in [0, 1].
 
-    A field named like its only dimension, such as ``time(time)``, is a coordinate and comes sorted.
+    A field named like its only dimension, such as ``time(time)``, is a coordinate and comes evenly spaced from the low
+    end: many solvers march through uniform outputs only.
 
     Parameters
     ----------
@@ -52,9 +53,10 @@ def _draw(
     region = region or Region.interval(0.0, 1.0)
     points = shape[:-1] if region.n_dims > 1 else shape  # how many points of the region to draw
     low, high = _finite_box(region, int(rng.integers(len(region.boxes))))
-    values = rng.uniform(low, high, (*points, region.n_dims)).reshape(shape)
     if field.dims == (field.name,):
-        values = np.sort(values)
+        values = np.linspace(low[0], high[0], shape[0])
+    else:
+        values = rng.uniform(low, high, (*points, region.n_dims)).reshape(shape)
     return field.dims, values, {"units": field.unit}
 
 
