@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from sciml import FieldSpec, Region, Spec
+from sciml_acoustics.pulse import gaussian_pulse, pulse_width
 
 Array = NDArray[Any]
 
@@ -53,9 +54,65 @@ class Waves:
 
     def sources(self, index: Array | slice) -> Waves:
         """Return the same waves for a selection of sources."""
-        return Waves(
-            self.source_position[index], self.node_position, self.node_weight, self.time, self.pressure[index], self.medium
+        return replace(self, source_position=self.source_position[index], pressure=self.pressure[index])
+
+    def nodes(self, index: Array) -> Waves:
+        """Return the same waves at a selection of nodes; the weights still sum to the size of the room."""
+        weight = self.node_weight[index] * (self.node_weight.sum() / self.node_weight[index].sum())
+        return replace(
+            self, node_position=self.node_position[index], node_weight=weight, pressure=self.pressure[:, :, index]
         )
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return variables with units in the layout that the readers of `sciml_datasets` give."""
+        return xr.Dataset(
+            {
+                "pressure": (("source", "time", "node"), self.pressure, {"units": "Pa"}),
+                "source_position": (("source", "axis"), self.source_position, {"units": "m"}),
+                "node_position": (("node", "axis"), self.node_position, {"units": "m"}),
+                "node_weight": (("node",), self.node_weight, {"units": f"m**{self.n_axis}"}),
+            },
+            coords={"time": ("time", self.time, {"units": "s"})},
+            attrs=asdict(self.medium),
+        )
+
+    @classmethod
+    def from_dataset(cls, data: xr.Dataset, f_max: float = 1000.0) -> Waves:
+        """Return the waves of a dataset as read; nodes without weights count equally over their bounding box.
+
+        The pulse must be Gaussian: where the files hold the sampled initial pressure, its peak is taken from there and
+        its shape is checked. `f_max` (Hz) is used where the files say nothing.
+        """
+        attrs = data.attrs
+        c, f_max = float(attrs.get("c", 343.0)), float(attrs.get("f_max", f_max))
+        medium = Medium(
+            c, float(attrs.get("rho", 1.2)), f_max, float(attrs.get("sigma0", pulse_width(f_max, c))), float(attrs.get("amplitude", 1.0))
+        )
+        nodes = data["node_position"].values.astype(np.float64)
+        source = data["source_position"].values.astype(np.float64)
+        if "initial_pressure" in data:
+            medium = replace(medium, amplitude=_peak(data, source, medium))
+        weight = np.full(len(nodes), float(np.prod(np.ptp(nodes, axis=0))) / len(nodes))
+        if "node_weight" in data:
+            weight = data["node_weight"].values.astype(np.float64)
+        time = data["time"].values.astype(np.float64)
+        if len(time) < 4 or np.ptp(np.diff(time)) > 1e-3 * (time[1] - time[0]):
+            raise ValueError(f"time: expected four or more uniform output times from the pulse on, got {time[:4]} s")
+        return cls(source, nodes, weight, time - time[0], data["pressure"].values.astype(np.float32), medium)
+
+
+def _peak(data: xr.Dataset, source: Array, medium: Medium) -> float:
+    """Return the peak of the sampled pulses (Pa); pulses of another shape than the Gaussian are refused."""
+    pulse = gaussian_pulse(source, data["sensor_position"].values, medium.sigma0)
+    sampled = data["initial_pressure"].values.astype(np.float64)
+    peak = float((pulse * sampled).sum() / (pulse**2).sum())
+    error = float(np.linalg.norm(sampled - peak * pulse) / np.linalg.norm(sampled))
+    if error > 0.02:
+        raise ValueError(
+            f"initial_pressure: expected Gaussian pulses of width sigma0 = {medium.sigma0:.4g} m around the source "
+            f"positions, got pulses that differ by {100 * error:.0f} %; check sigma0, f_max and source_position"
+        )
+    return peak
 
 
 def room_spec(n_axis: int, boxes: Region | None, time: tuple[float, ...] | None = None) -> Spec:

@@ -1,0 +1,85 @@
+"""What one would have used instead: the table of simulated responses, interpolated between sources."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import interpolate, sparse
+from scipy.spatial import cKDTree
+
+from sciml_acoustics.data import Waves
+
+Array = NDArray[Any]
+Kind = Literal["nearest", "linear", "cubic"]
+
+
+class Lookup:
+    """A table of responses in half precision, nearest, linear or cubic between the training sources.
+
+    On a full grid of sources "linear" is bilinear and "cubic" the tensor-product cubic spline; on scattered sources
+    they are linear and Clough-Tocher on a Delaunay triangulation (2-D), and a source outside its hull is nearest.
+    Responses between nodes come from a matrix (receiver, node), as exact as the solver's own where it gives one.
+    """
+
+    def __init__(self, waves: Waves, kind: Kind) -> None:
+        self.kind, self.waves = kind, waves
+        self.table = waves.pressure.astype(np.float16)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the table."""
+        return int(self.table.nbytes)
+
+    def weights(self, source_position: Array) -> Array:
+        """Return the weights (query, source): interpolation is linear in the tabulated responses."""
+        known, wanted = self.waves.source_position, np.asarray(source_position, dtype=float)
+        nearest = np.eye(len(known))[cKDTree(known).query(wanted)[1]]
+        if self.kind == "nearest":
+            return nearest
+        axes = [np.unique(column.round(9)) for column in known.T]
+        shape = tuple(map(len, axes))
+        identity = np.eye(len(known))
+        if np.prod(shape) == len(known) and (self.kind == "linear" or min(shape) >= 4):
+            order = np.lexsort(known.T[::-1])
+            values = identity[order].reshape(*shape, len(known))
+            method = "linear" if self.kind == "linear" else "cubic"
+            return np.asarray(interpolate.RegularGridInterpolator(axes, values, method, bounds_error=False, fill_value=None)(wanted))
+        if known.shape[1] < 2:
+            return nearest
+        two_d_cubic = self.kind == "cubic" and known.shape[1] == 2
+        scattered = interpolate.CloughTocher2DInterpolator if two_d_cubic else interpolate.LinearNDInterpolator
+        weights = np.asarray(scattered(known, identity)(wanted))
+        return np.where(np.isnan(weights), nearest, weights)
+
+    def predict(self, source_position: Array, at_receivers: sparse.csr_matrix | None = None) -> Array:
+        """Return the pressure (query, time, node), or (query, time, receiver) through `at_receivers` (receiver, node)."""
+        table = self.table.astype(np.float32)
+        mixed = np.tensordot(self.weights(source_position).astype(np.float32), table, 1)
+        if at_receivers is None:
+            return mixed
+        flat = at_receivers.astype(np.float32) @ mixed.reshape(-1, mixed.shape[2]).T
+        return np.asarray(flat.T.reshape(*mixed.shape[:2], -1))
+
+
+def scattered_interpolation(nodes: Array, points: Array) -> sparse.csr_matrix:
+    """Return the matrix (point, node) of piecewise-linear interpolation on a triangulation of scattered nodes.
+
+    Points outside the hull take the nearest node.
+    """
+    nearest = cKDTree(nodes).query(points)[1]
+    if nodes.shape[1] == 1:
+        return sparse.csr_matrix((np.ones(len(points)), (np.arange(len(points)), nearest)), (len(points), len(nodes)))
+    mesh = interpolate.LinearNDInterpolator(nodes, np.zeros(len(nodes))).tri
+    simplex = mesh.find_simplex(points)
+    n_axis = nodes.shape[1]
+    affine = mesh.transform[simplex]
+    local = np.einsum("pij,pj->pi", affine[:, :n_axis], points - affine[:, n_axis])
+    values = np.concatenate([local, 1.0 - local.sum(1, keepdims=True)], 1)
+    columns = mesh.simplices[simplex]
+    outside = (simplex < 0) | ~np.isfinite(values).all(1)
+    values[outside], columns[outside] = 0.0, nearest[outside, None]
+    values[outside, 0] = 1.0
+    rows = np.repeat(np.arange(len(points)), n_axis + 1)
+    return sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), (len(points), len(nodes)))

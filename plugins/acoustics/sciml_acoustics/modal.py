@@ -1,0 +1,206 @@
+"""The modal operator: room modes identified from the waves, which run on past the training window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sciml import Network, Region, Spec
+from sciml_acoustics.branch import SensorBranch, fit_ridge, sensor_grid
+from sciml_acoustics.data import Waves, room_spec
+from sciml_acoustics.frame import CosineFrame, weighted_fit
+from sciml_acoustics.subspace import Subspace
+
+Array = NDArray[Any]
+REGULARIZATIONS = (1e-13, 1e-12, 1e-11, 1e-10, 1e-8)
+
+
+class ModalOperator(Network):
+    """Impulse responses as a sum of decaying room modes.
+
+        p(s, x, t) = Re sum_m c_m(s) psi_m(x) exp((-delta_m + i omega_m) t)
+
+    c_m depends linearly on the pulse, psi_m is a combination of cosine functions, and the poles are those of the
+    two-step recursion that the training waves obey. Time is an input: any time, also past the training window.
+
+    Parameters
+    ----------
+    boxes : the room as boxes (low, high), m.
+    sensors : (sensor, axis) positions at which the pulse is sampled, m.
+    pulse : width sigma0 (m) and peak (Pa).
+    n_modes : number of poles with omega >= 0.
+    band : largest wave number (rad/m) and margin (m) of the cosine frame.
+
+    *Contract*: linear in the pulse; no mode grows (delta >= 0).
+    """
+
+    registered: ClassVar[str] = "acoustics.modal"
+    poles: torch.Tensor
+    shapes: torch.Tensor
+
+    def __init__(
+        self,
+        boxes: Sequence[Any],
+        sensors: Sequence[Sequence[float]],
+        pulse: Sequence[float],
+        n_modes: int,
+        band: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self._config = {
+            "boxes": [[list(low), list(high)] for low, high in boxes],
+            "sensors": [list(map(float, point)) for point in sensors],
+            "pulse": list(pulse),
+            "n_modes": n_modes,
+            "band": list(band),
+        }
+        region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
+        self._spec = room_spec(region.n_dims, region)
+        self.branch = SensorBranch(sensors, pulse[0], pulse[1], 2 * n_modes)
+        self.frame = CosineFrame(*region.bounding_box, band[0], band[1])
+        self.register_buffer("shapes", torch.zeros(self.frame.n_features, 2 * n_modes))
+        self.register_buffer("poles", torch.zeros(2, n_modes))  # delta (1/s) and omega (rad/s)
+
+    @property
+    def spec(self) -> Spec:
+        """Positions and times in, impulse responses out."""
+        return self._spec
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return self._config
+
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the pressure (source, receiver, time)."""
+        psi = self.frame(inputs["receiver_position"]) @ self.shapes.to(inputs["receiver_position"])
+        turned = self._turn(self.branch(inputs["source_position"])[:, None, :], inputs["time"])
+        return {"pressure": torch.einsum("sth,rh->srt", turned, psi)}
+
+    def _turn(self, coefficients: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """Turn coefficients (..., 1, 2 mode) to the times: (..., time, 2 mode), conjugated for a plain dot with psi."""
+        delta, omega = self.poles.to(time)
+        real, imaginary = coefficients.chunk(2, -1)
+        decay = torch.exp(-delta * time[:, None])
+        # The phase grows to thousands of radians: it is reduced in double precision, and only then rounded.
+        phase = torch.remainder(omega.double() * time.double()[:, None], 2.0 * math.pi).to(time.dtype)
+        cosine, sine = decay * torch.cos(phase), decay * torch.sin(phase)
+        return torch.cat([real * cosine - imaginary * sine, -(real * sine + imaginary * cosine)], -1)
+
+    def at_receiver(self, position: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """Return the matrix (sensor, time) that maps a pulse at the sensors to the response at one receiver (axis,).
+
+        For a receiver that stays, ``branch.pulse(source) @ matrix`` is the whole answer to a new source.
+        """
+        psi = (self.frame(position[None]) @ self.shapes.to(position))[0]
+        return torch.einsum("mth,h->mt", self._turn(self.branch.weight.to(position)[:, None, :], time), psi)
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """Poles of the two-step recursion ``a_(n+1) = A_1 a_n + A_2 a_(n-1)`` per output step, and their mode vectors.
+
+    `poles` (mode,) complex with omega >= 0; `vectors` (coordinate, mode); `n_clipped` growing poles put on the circle.
+    """
+
+    poles: Array
+    vectors: Array
+    regularization: float
+    n_clipped: int
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Normal equations of the two-step recursion: G (2r, 2r) and H (2r, r) of G A^T = H."""
+
+    gram: Array
+    cross: Array
+
+    @classmethod
+    def of(cls, amplitude: Array) -> Delays:
+        """Return the normal equations of amplitudes (source, time, coordinate)."""
+        rank = amplitude.shape[2]
+        before = np.concatenate([amplitude[:, 1:-1], amplitude[:, :-2]], -1).reshape(-1, 2 * rank)
+        return cls(before.T @ before, before.T @ amplitude[:, 2:].reshape(-1, rank))
+
+
+def identify(delays: Delays, regularization: float) -> Recursion:
+    """Identify the recursion by regularised least squares.
+
+    The eigenvectors of the block companion matrix are (lambda v, v): v is the mode, and a_n = sum v lambda^n g.
+
+    *Source*: dynamic mode decomposition with two delays; Schmid, J. Fluid Mech. 656 (2010). One delay would do for
+    pressure and velocity; two are needed because only pressure is observed.
+    """
+    rank = delays.cross.shape[1]
+    shift = regularization * np.trace(delays.gram) / len(delays.gram)
+    companion = np.zeros((2 * rank, 2 * rank))
+    companion[:rank] = np.linalg.solve(delays.gram + shift * np.eye(2 * rank), delays.cross).T
+    companion[rank:, :rank] = np.eye(rank)
+    poles, vectors = np.linalg.eig(companion)
+    kept = poles.imag >= 0.0
+    poles, vectors = poles[kept], vectors[rank:, kept]
+    size = np.abs(poles)
+    clipped = np.where(size > 1.0, poles / np.maximum(size, 1e-300), poles)
+    return Recursion(clipped, vectors / np.linalg.norm(vectors, axis=0), regularization, int((size > 1.0).sum()))
+
+
+def excitations(recursion: Recursion, amplitude: Array) -> Array:
+    """Return g (source, mode): how strongly each mode rings, by least squares over the whole window.
+
+    With a_n = Re sum_m v_m lambda_m^n g_m the normal matrix is a Hadamard product of the vectors' Gram matrix and
+    geometric sums of the poles, so no (time x coordinate) matrix is ever formed.
+    """
+    poles = np.concatenate([recursion.poles, recursion.poles.conj()])
+    vectors = np.concatenate([recursion.vectors, recursion.vectors.conj()], 1)
+    powers = poles[None, :] ** np.arange(amplitude.shape[1])[:, None]  # (time, mode)
+    normal = (vectors.conj().T @ vectors) * (powers.conj().T @ powers)
+    normal[np.diag_indices_from(normal)] *= 1.0 + 1e-12
+    projected = np.einsum("tm,stm->sm", powers.conj(), amplitude @ vectors.conj())
+    return np.asarray(np.linalg.solve(normal, projected.T).T[:, : len(recursion.poles)] * 2.0)
+
+
+def choose_recursion(subspace: Subspace) -> Recursion:
+    """Identify with the regularization that continues left-out training sources best beyond the first half window.
+
+    Every fifth training source is left out, the excitations of those are read from the first half of the window only,
+    and the second half judges: what matters is how the recursion runs on. No test source is seen.
+    """
+    amplitude = subspace.amplitude
+    held = np.arange(len(amplitude)) % 5 == 2
+    half = amplitude.shape[1] // 2
+    kept = Delays.of(amplitude[~held])
+    errors = []
+    for regularization in REGULARIZATIONS:
+        recursion = identify(kept, regularization)
+        strength = excitations(recursion, amplitude[held, :half])
+        later = recursion.poles[None, :] ** np.arange(half, amplitude.shape[1])[:, None]
+        ringing = strength[:, None, :] * later
+        forecast = ringing.real @ recursion.vectors.real.T - ringing.imag @ recursion.vectors.imag.T
+        errors.append(float(np.linalg.norm(forecast - amplitude[held, half:])))
+    return identify(Delays.of(amplitude), REGULARIZATIONS[int(np.argmin(errors))])
+
+
+def fit_modal(waves: Waves, subspace: Subspace, room: Region, band: tuple[float, float], ppw: float) -> ModalOperator:
+    """Fit poles, mode shapes and excitations to the training waves; closed form, no gradient descent."""
+    recursion = choose_recursion(subspace)
+    strength = excitations(recursion, subspace.amplitude)
+    sensors = sensor_grid(*room.bounding_box, ppw, waves.medium)
+    medium = waves.medium
+    network = ModalOperator(room.boxes, sensors, (medium.sigma0, medium.amplitude), len(recursion.poles), band)
+    positions = torch.as_tensor(waves.source_position, dtype=torch.float64)
+    weights, _, _ = fit_ridge(network.branch.pulse(positions).numpy(), np.concatenate([strength.real, strength.imag], 1))
+    features = network.frame(torch.as_tensor(waves.node_position, dtype=torch.float64)).numpy()
+    shapes = weighted_fit(features, subspace.shapes @ np.concatenate([recursion.vectors.real, recursion.vectors.imag], 1),
+                          waves.node_weight)  # fmt: skip
+    logarithm = np.log(recursion.poles) / (waves.time[1] - waves.time[0])
+    network.branch.weight.copy_(torch.as_tensor(weights))
+    network.shapes.copy_(torch.as_tensor(shapes))
+    network.poles.copy_(torch.as_tensor(np.stack([-logarithm.real, logarithm.imag])))
+    return network
