@@ -183,7 +183,8 @@ def test_linear_branch_makes_the_network_linear_in_the_pulse():
     mixed = network.coefficients(2 * a - b)
     torch.testing.assert_close(mixed, 2 * network.coefficients(a) - network.coefficients(b), rtol=1e-5, atol=1e-5)
     one = response(1.0, ())[1]
-    assert (response(-30.0, ())[1] + 30 * one).abs().max() > one.abs().max()  # the published branch is not linear
+    # The published branch is not linear, though its weak start makes it nearly so.
+    assert (response(-30.0, ())[1] + 30 * one).abs().max() > 1e-3 * 30 * one.abs().max()
 
 
 @pytest.mark.parametrize("fixes", [(), FIXES], ids=["published", "fixed"])
@@ -362,6 +363,10 @@ def test_activations_are_those_asked_for(activation):
         (lambda: DeepONetOptions(pulse_range=(2.0, 2.0)), "expected pulse_range \\(low, high\\) with low < high"),
         (lambda: DeepONetFit(optimizer="sgd"), "expected optimizer adamw, adam, got 'sgd'"),
         (lambda: DeepONetFit(n_sources=0), "expected counts of at least 1"),
+        (
+            lambda: fit_deeponet(tube_waves([0.5]), DeepONetOptions(**SMALL), DeepONetFit(), 1, boxes=SQUARE),
+            "fit_deeponet: expected boxes of 1 dimensions as the nodes, got 2",
+        ),
         (lambda: DeepONet([[[0.0], [0.0]]]), "expected a room of positive size"),
     ],
 )  # fmt: skip

@@ -138,6 +138,9 @@ def fit_deeponet(
     nodes = np.asarray(waves.node_position)
     room = boxes if boxes is not None else [[nodes.min(axis=0).tolist(), nodes.max(axis=0).tolist()]]
     network = DeepONet(room, waves.medium, options, seed).to(device)
+    if network.region.n_dims != waves.n_axis:
+        got = f"expected boxes of {waves.n_axis} dimensions as the nodes, got {network.region.n_dims}"
+        raise ValueError(f"fit_deeponet: {got}; give the boxes of the room that the waves were simulated in")
     if "unit_variance" in fit_options.fixes:
         network.pressure_scale.fill_(_root_mean_square(waves))
     samples = Samples(network, waves)
