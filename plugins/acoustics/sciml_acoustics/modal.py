@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -93,13 +93,21 @@ class ModalOperator(Network):
         cosine, sine = decay * torch.cos(phase), decay * torch.sin(phase)
         return torch.cat([real * cosine - imaginary * sine, -(real * sine + imaginary * cosine)], -1)
 
-    def at_receiver(self, position: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """Return the matrix (sensor, time) that maps a pulse at the sensors to the response at one receiver (axis,).
+    def listener(self, position: torch.Tensor, time: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the fast map from a source (axis,) to the response (time,) at one receiver (axis,) that stays.
 
-        For a receiver that stays, ``branch.pulse(source) @ matrix`` is the whole answer to a new source.
+        All that depends on the receiver is folded into one matrix (sensor, time); only the pulse is left to do.
         """
         psi = (self.frame(position[None]) @ self.shapes.to(position))[0]
-        return torch.einsum("mth,h->mt", self._turn(self.branch.weight.to(position)[:, None, :], time), psi)
+        matrix = torch.einsum("mth,h->tm", self._turn(self.branch.weight.to(position)[:, None, :], time), psi).contiguous()
+        matrix *= self.branch.amplitude
+        sensors, rate = (self.branch.sensors.to(position) / self.branch.sigma0).T.contiguous(), 1.0 / self.branch.sigma0
+
+        def respond(source: torch.Tensor) -> torch.Tensor:
+            offset = torch.sub(sensors, source[:, None], alpha=rate)
+            return torch.mv(matrix, offset.square_().sum(0).neg_().exp_())
+
+        return respond
 
 
 @dataclass(frozen=True)

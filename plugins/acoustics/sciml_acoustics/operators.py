@@ -75,7 +75,7 @@ class FiniteDifferences(_RoomSolver):
         self, room_name: str = "square", impedance: float = 17.98, f_max: float = 1000.0, ppw: float = 24.0
     ) -> None:
         place, medium = room(room_name), medium_of(f_max)
-        super().__init__(place, medium, FdtdSolver(place, ppw, f_max, medium.c, impedance))
+        super().__init__(place, medium, FdtdSolver(place, impedance, ppw, f_max, medium.c))
 
 
 def output_grid(time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
