@@ -23,6 +23,7 @@ from sciml_acoustics.modal import ModalOperator, fit_modal
 from sciml_acoustics.scene import Scene, make_scene
 from sciml_acoustics.story import tell
 from sciml_acoustics.subspace import Subspace, proper_orthogonal
+from sciml_acoustics.threads import one_core
 from sciml_acoustics.two_step import prepare_two_step, train_trunk
 
 
@@ -74,7 +75,7 @@ def _fit_all(config: AcousticsConfig, scene: Scene, run: Run) -> _Fitted:
     wavelength = train.medium.c / train.medium.f_max
     band = (2.0 * math.pi / wavelength * fits.band, fits.margin * wavelength)
     fitted = _Fitted({}, {}, {})
-    with run.progress.track(4, "fit surrogates in closed form") as update:
+    with one_core(), run.progress.track(4, "fit surrogates in closed form") as update:
         subspace, subspace_s = _timed(lambda: proper_orthogonal(train, fits.tolerance, fits.max_rank))
         update(1, f"{subspace.shapes.shape[1]} spatial modes")
         modal, modal_s = _timed(lambda: fit_modal(train, subspace, room, band, fits.sensor_ppw))

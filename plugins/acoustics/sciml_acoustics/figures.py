@@ -27,7 +27,7 @@ GOAL = 0.5  # per cent, drawn in `peers`
 
 @plot_style()
 def plan(boxes: Region, sources: Array, test_sources: Array, receivers: Array, node_position: Array) -> Figure:
-    """Draw the room seen from above with its training sources, held-out sources, receivers and nodes; all (n, axis), m."""
+    """Draw the room from above: training sources, held-out sources, receivers and nodes, each (n, axis) in m."""
     figure, (axes,) = room_figure(boxes, 1)
     groups = (
         (node_position, f"{len(node_position)} nodes", ".", 7, "#a9b1b8"),
@@ -38,7 +38,7 @@ def plan(boxes: Region, sources: Array, test_sources: Array, receivers: Array, n
     for level, (position, name, marker, size, colour) in enumerate(groups):
         points = np.asarray(position, float).reshape(-1, boxes.n_dims)
         y = points[:, 1] if boxes.n_dims > 1 else np.full(len(points), 3.0 - level)
-        edge = {"edgecolors": "white", "linewidths": 0.6} if marker != "." else {"linewidths": 0}
+        edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.6} if marker != "." else {"linewidths": 0}
         axes.scatter(points[:, 0], y, size, colour, marker, label=name, zorder=2 + level, **edge)
     _legend(figure, axes)
     return figure
@@ -79,7 +79,7 @@ def snapshots(
     for row, (image, scale, label) in enumerate(zip(images, (fields, fields, errors), labels, strict=True)):
         for column, moment in enumerate(chosen):
             panel = axes[row * len(chosen) + column]
-            options = {"cmap": SIGNED, "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
+            options: dict[str, Any] = {"cmap": SIGNED, "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
             drawn = panel.imshow(image[column].T, origin="lower", extent=(low[0], high[0], low[1], high[1]), **options)
             if row == 0:
                 panel.set_title(f"t = {1e3 * time[moment]:.3g} ms")
@@ -118,7 +118,7 @@ def responses(
     for column, receiver in enumerate(chosen):
         upper, lower = axes[:, column]
         for i, (name, values) in enumerate(lines.items()):
-            look = (
+            look: dict[str, Any] = (
                 {"color": "#b4bbc1", "lw": 4.0}
                 if i == 0
                 else {"color": CYCLE[i - 1], "lw": 1.3, "ls": ("-", "--", ":")[i % 3 - 1]}
@@ -151,7 +151,7 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for kind, (marker, colour) in KINDS.items():
         of_kind = [point for point, row in zip(points, rows, strict=True) if row["kind"] == kind]
         if of_kind:
-            axes.scatter(*zip(*of_kind, strict=True), 52, colour, marker, label=kind, zorder=3)
+            axes.scatter(*np.transpose(of_kind), s=52, c=colour, marker=marker, label=kind, zorder=3)
     goal = axes.axhline(GOAL, color=DARK, lw=1.0, ls="--")
     axes.set(xscale="log", yscale="log", xlabel="size (bytes)", ylabel="relative L2 error, held-out sources (%)")
     axes.margins(0.22, 0.18)
@@ -223,9 +223,19 @@ def source_errors(boxes: Region, position: Array, errors: Array, training_positi
         return figure
     figure, (axes,) = room_figure(boxes, 1)
     axes.scatter(training[:, 0], training[:, 1], 14, GREY, "x", linewidths=0.9, label="training sources", zorder=2)
-    look = {"cmap": MAGNITUDE, "vmin": 0.0, "edgecolors": DARK, "linewidths": 0.7, "zorder": 3}
+    look: dict[str, Any] = {"cmap": MAGNITUDE, "vmin": 0.0, "edgecolors": DARK, "linewidths": 0.7, "zorder": 3}
     drawn = axes.scatter(position[:, 0], position[:, 1], 70, per_cent, label="held-out sources", **look)
-    axes.scatter(*position[worst, :2], 210, "none", "o", edgecolors=CYCLE[1], linewidths=2.0, label="worst", zorder=4)
+    axes.scatter(
+        position[worst, 0],
+        position[worst, 1],
+        210,
+        "none",
+        "o",
+        edgecolors=CYCLE[1],
+        linewidths=2.0,
+        label="worst",
+        zorder=4,
+    )
     figure.colorbar(drawn, ax=axes, label="relative L2 error (%)", shrink=0.85)
     axes.set_title(title)
     _legend(figure, axes)
@@ -240,7 +250,7 @@ def modes(frequency_hz: Array, decay_time_s: Array, rigid_hz: Array | None = Non
     figure, ((axes,),) = new_figure(height=3.8)
     axes.scatter(frequency[shown], seconds[shown], 26, CYCLE[0], label=f"{shown.sum()} identified modes", zorder=3)
     if rigid_hz is not None:
-        options = {"transform": axes.get_xaxis_transform(), "label": "rigid walls, analytic"}
+        options: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "label": "rigid walls, analytic"}
         axes.vlines(np.asarray(rigid_hz, float), 0.0, 0.05, CYCLE[1], lw=1.0, **options)
     axes.set(yscale="log", xlabel="frequency (Hz)", ylabel="decay time to 60 dB (s)")
     axes.margins(y=0.12)
