@@ -22,6 +22,7 @@ KINDS = {
     "neural": ("^", CYCLE[2]),
     "published": ("D", CYCLE[1]),
 }
+TRUTH: dict[str, Any] = {"color": "#b4bbc1", "lw": 4.0}  # broad and pale: a prediction on top of it stays visible
 GOAL = 0.5  # per cent, drawn in `peers`
 
 
@@ -39,8 +40,8 @@ def plan(boxes: Region, sources: Array, test_sources: Array, receivers: Array, n
         points = np.asarray(position, float).reshape(-1, boxes.n_dims)
         y = points[:, 1] if boxes.n_dims > 1 else np.full(len(points), 3.0 - level)
         edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.6} if marker != "." else {"linewidths": 0}
-        axes.scatter(points[:, 0], y, size, colour, marker, label=name, zorder=2 + level, **edge)
-    _legend(figure, axes)
+        axes.scatter(points[:, 0], y, s=size, c=colour, marker=marker, label=name, zorder=2 + level, **edge)
+    _legend(axes)
     return figure
 
 
@@ -63,7 +64,7 @@ def snapshots(
     time : (time,), s.
     truth, predicted : (time, node), Pa.
     frames : number of times; they lie closer together at the start, where the first waves travel.
-    pulse_width : m; the image has ten pixels in it. None: 160 pixels along the longer side.
+    pulse_width : m; the image has twenty pixels in it. None: 240 pixels along the longer side.
     """
     chosen = np.unique(np.rint((len(time) - 1) * np.linspace(0.0, 1.0, frames + 1)[1:] ** 2).astype(int))
     rows = np.stack([truth[chosen], predicted[chosen], predicted[chosen] - truth[chosen]]).astype(float)
@@ -71,7 +72,7 @@ def snapshots(
         return _profiles(node_position[:, 0], np.asarray(time)[chosen], rows)
     flat, near = plane(boxes, node_position)
     low, high = flat.bounding_box
-    pixel = pulse_width / 10.0 if pulse_width else max(np.subtract(high, low)) / 160.0
+    pixel = pulse_width / 20.0 if pulse_width else max(np.subtract(high, low)) / 240.0
     images = room_images(flat, node_position[near, :2], rows[..., near], pixel)
     figure, axes = room_figure(boxes, len(chosen), 3)
     fields, errors = (float(np.percentile(np.abs(part.compressed()), 99.5)) or 1.0 for part in (images[:2], images[2]))
@@ -80,15 +81,14 @@ def snapshots(
         for column, moment in enumerate(chosen):
             panel = axes[row * len(chosen) + column]
             options: dict[str, Any] = {"cmap": SIGNED, "vmin": -scale, "vmax": scale, "interpolation": "nearest"}
-            drawn = panel.imshow(image[column].T, origin="lower", extent=(low[0], high[0], low[1], high[1]), **options)
+            panel.imshow(image[column].T, origin="lower", extent=(low[0], high[0], low[1], high[1]), **options)
             if row == 0:
                 panel.set_title(f"t = {1e3 * time[moment]:.3g} ms")
         axes[row * len(chosen)].set_ylabel(f"{label}\ny (m)")
-        if row:  # the first bar serves both of the first rows
-            panels = axes[: 2 * len(chosen)] if row == 1 else axes[2 * len(chosen) :]
-            figure.colorbar(
-                drawn, ax=list(panels), label="pressure (Pa)" if row == 1 else "error (Pa)", aspect=30 // (3 - row)
-            )
+    bars = ((axes[: 2 * len(chosen)], "pressure (Pa)", 30), (axes[2 * len(chosen) :], "error (Pa)", 15))
+    for panels, name, aspect in bars:
+        drawn = panels[0].images[0]
+        figure.colorbar(drawn, ax=panels, label=name, aspect=aspect, extend="both")  # the scale leaves out 0.5 %
     return figure
 
 
@@ -118,11 +118,7 @@ def responses(
     for column, receiver in enumerate(chosen):
         upper, lower = axes[:, column]
         for i, (name, values) in enumerate(lines.items()):
-            look: dict[str, Any] = (
-                {"color": "#b4bbc1", "lw": 4.0}
-                if i == 0
-                else {"color": CYCLE[i - 1], "lw": 1.3, "ls": ("-", "--", ":")[i % 3 - 1]}
-            )
+            look = TRUTH if i == 0 else {"color": CYCLE[i - 1], "lw": 1.3, "ls": ("-", "--", ":")[i % 3 - 1]}
             upper.plot(1e3 * np.asarray(time), values[receiver], label=name if column == 0 else None, **look)
             size = np.abs(np.fft.rfft(values[receiver].astype(float), n_padded)) * step
             level = 20.0 * np.log10(np.maximum(size, 1e-12))
@@ -158,7 +154,7 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter("B"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     note = axes.text(0.995, GOAL, f"{GOAL} %", transform=goal.get_transform(), ha="right", va="bottom", color=DARK)
-    _legend(figure, axes)
+    _legend(axes)
     seconds = [row.get("train_cpu_s") for row in rows]
     times = ["" if s is None else f"\n{format_number(float(f'{s:.2g}'))} CPU s" for s in seconds]
     label_points(axes, points, [f"{row['name']}{s}" for row, s in zip(rows, times, strict=True)], note)
@@ -175,7 +171,7 @@ def learning(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
             np.asarray(cpu_s)[positive], np.asarray(loss)[positive], label=name, ls=("-", "--", ":", "-.")[i // 8 % 4]
         )
     axes.set(yscale="log", xlabel="CPU time (s)", ylabel="training loss (relative, squared)")
-    _legend(figure, axes)
+    _legend(axes)
     return figure
 
 
@@ -190,20 +186,16 @@ def decay(time: Array, truth_db: Array, predicted_db: Array, window_end: float) 
     """
     figure, ((axes,),) = new_figure(height=3.8)
     axes.axvspan(1e3 * time[0], 1e3 * window_end, color="#e3edf5", lw=0, zorder=0)
-    for values, look in ((truth_db, {"color": "#b4bbc1", "lw": 4.5}), (predicted_db, {"color": CYCLE[0], "lw": 1.6})):
-        seen = np.isfinite(values)
-        axes.plot(
-            1e3 * np.asarray(time)[seen],
-            np.asarray(values)[seen],
-            label=("prediction", "truth")[look["lw"] > 2],
-            **look,
-        )
+    seen = np.isfinite(truth_db) & np.isfinite(predicted_db)
+    milliseconds = 1e3 * np.asarray(time)[seen]
+    axes.plot(milliseconds, np.asarray(truth_db)[seen], label="truth", **TRUTH)
+    axes.plot(milliseconds, np.asarray(predicted_db)[seen], label="prediction", color=CYCLE[0], lw=1.4)
     middle = 1e3 * (time[0] + window_end) / 2.0
     axes.text(
         middle, 0.03, "training\nwindow", transform=axes.get_xaxis_transform(), ha="center", va="bottom", color=CYCLE[0]
     )
     axes.set(xlabel="time (ms)", ylabel="energy (dB)", xlim=(1e3 * time[0], 1e3 * time[-1]))
-    _legend(figure, axes)
+    _legend(axes)
     return figure
 
 
@@ -219,26 +211,18 @@ def source_errors(boxes: Region, position: Array, errors: Array, training_positi
         axes.vlines(training[:, 0], 0.0, 0.04, GREY, transform=axes.get_xaxis_transform(), label="training sources")
         axes.scatter(position[:, 0], per_cent, 36, CYCLE[1], label="held-out sources")
         axes.set(xlabel="x (m)", ylabel="relative L2 error (%)", ylim=(0.0, 1.15 * per_cent[worst] or 1.0), title=title)
-        _legend(figure, axes)
+        _legend(axes)
         return figure
     figure, (axes,) = room_figure(boxes, 1)
-    axes.scatter(training[:, 0], training[:, 1], 14, GREY, "x", linewidths=0.9, label="training sources", zorder=2)
+    x, y = position[:, 0], position[:, 1]
+    axes.scatter(training[:, 0], training[:, 1], s=14, c=GREY, marker="x", linewidths=0.9, label="training sources")
     look: dict[str, Any] = {"cmap": MAGNITUDE, "vmin": 0.0, "edgecolors": DARK, "linewidths": 0.7, "zorder": 3}
-    drawn = axes.scatter(position[:, 0], position[:, 1], 70, per_cent, label="held-out sources", **look)
-    axes.scatter(
-        position[worst, 0],
-        position[worst, 1],
-        210,
-        "none",
-        "o",
-        edgecolors=CYCLE[1],
-        linewidths=2.0,
-        label="worst",
-        zorder=4,
-    )
+    drawn = axes.scatter(x, y, s=70, c=per_cent, label="held-out sources", **look)
+    ring: dict[str, Any] = {"s": 210, "facecolors": "none", "edgecolors": CYCLE[1], "linewidths": 2.0, "zorder": 4}
+    axes.scatter(x[worst], y[worst], label="worst", **ring)
     figure.colorbar(drawn, ax=axes, label="relative L2 error (%)", shrink=0.85)
     axes.set_title(title)
-    _legend(figure, axes)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, columnspacing=1.0, handletextpad=0.2)
     return figure
 
 
@@ -256,12 +240,12 @@ def modes(frequency_hz: Array, decay_time_s: Array, rigid_hz: Array | None = Non
     axes.margins(y=0.12)
     if not shown.all():
         axes.set_title(f"{(~shown).sum()} modes without decay are not shown")
-    _legend(figure, axes)
+    _legend(axes)
     return figure
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
 
 
 def _profiles(x: Array, times: Array, rows: Array) -> Figure:
@@ -270,7 +254,7 @@ def _profiles(x: Array, times: Array, rows: Array) -> Figure:
     order = np.argsort(x)
     for column, moment in enumerate(times):
         upper, lower = axes[:, column]
-        upper.plot(x[order], rows[0, column, order], color="#b4bbc1", lw=4.0, label="truth")
+        upper.plot(x[order], rows[0, column, order], label="truth", **TRUTH)
         upper.plot(x[order], rows[1, column, order], color=CYCLE[0], lw=1.4, label="prediction")
         lower.plot(x[order], rows[2, column, order], color=CYCLE[1], lw=1.4, label="prediction − truth (own scale)")
         upper.set_title(f"t = {1e3 * moment:.3g} ms")
