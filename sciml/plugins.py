@@ -10,10 +10,12 @@ import difflib
 import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import os
+import pkgutil
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pluggy
@@ -32,7 +34,6 @@ class Plugin:
     status: str = "ok"
     reason: str = ""
     details: str = ""
-    registrations: dict[str, list[Registration]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,14 @@ class Plugins:
     """All plugins found, loaded tolerantly, and what they register."""
 
     def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint]) -> None:
-        self.manager = pluggy.PluginManager("sciml")
-        self.manager.add_hookspecs(Hooks)
         self.plugins: list[Plugin] = []
         self.entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-        for entry_point in sorted(
-            entry_points, key=lambda ep: (ep.dist.name != "sciml-toolkit" if ep.dist else True, ep.name)
-        ):
+        for entry_point in sorted(entry_points, key=_precedence):
             self._load(entry_point)
 
     def _load(self, entry_point: importlib.metadata.EntryPoint) -> None:
+        from packaging.specifiers import SpecifierSet
+
         dist = entry_point.dist
         plugin = Plugin(entry_point.name, entry_point.value, dist.name if dist else "?", dist.version if dist else "?")
         self.plugins.append(plugin)
@@ -84,22 +83,18 @@ class Plugins:
             return
         try:
             module = entry_point.load()
-            wanted = getattr(module, "SCIML_API", None)
-            if wanted is not None and not _compatible(wanted):
-                plugin.status, plugin.reason = (
-                    "incompatible",
-                    f"wants hook API {wanted}, this is {HOOK_API}; update one of them",
-                )
-                return
-            self._register(plugin, module)
+            wanted = getattr(module, "SCIML_API", None) or ""
+            if HOOK_API in SpecifierSet(wanted):
+                self._register(plugin, module)
+            else:
+                plugin.status = "incompatible"
+                plugin.reason = f"wants hook API {wanted}, this is {HOOK_API}; update one of them"
         except (Exception, SystemExit) as error:
             plugin.status, plugin.reason = "broken", f"{type(error).__name__}: {error}"
-            if os.environ.get("SCIML_STRICT_PLUGINS") == "1":
-                raise PluginError(
-                    f"plugin {plugin.name!r} of {plugin.distribution!r}: expected it to load, got {plugin.reason}; "
-                    "repair it or unset SCIML_STRICT_PLUGINS"
-                ) from error
             plugin.details = traceback.format_exc()
+            if os.environ.get("SCIML_STRICT_PLUGINS") == "1":
+                text = f"plugin {plugin.name!r} of {plugin.distribution!r}: expected it to load, got {plugin.reason}"
+                raise PluginError(f"{text}; repair it or unset SCIML_STRICT_PLUGINS") from error
 
     def register(self, module: Any, name: str, distribution: str = "(this process)") -> Plugin:
         """Register a hook module without an entry point, as tests and notebooks do; a mistake in it is raised."""
@@ -109,49 +104,36 @@ class Plugins:
         return plugin
 
     def _register(self, plugin: Plugin, module: Any) -> None:
-        self.manager.register(module, f"{plugin.distribution}:{plugin.name}")
-        try:
-            entries = self._entries_of(plugin, module)
-        except BaseException:
-            self.manager.unregister(module)
-            raise
-        for entry in entries:
-            self.entries[entry.kind][entry.name] = entry
-            plugin.registrations.setdefault(entry.kind, []).append(entry.registration)
-
-    def _entries_of(self, plugin: Plugin, module: Any) -> list[Entry]:
-        found: dict[tuple[str, str], Entry] = {}
-        for caller in self.manager.get_hookcallers(module) or []:
-            kind, where = caller.name.removeprefix("sciml_"), f"plugin {plugin.name!r}, hook {caller.name}"
-            if kind not in self.entries:
-                raise ValueError(
-                    f"{where}: expected one of {', '.join(f'sciml_{kind}' for kind in KINDS)}; correct the name"
-                )
-            for implementation in (i for i in caller.get_hookimpls() if i.plugin is module):
-                items: Any = implementation.function()
-                for item in items or ():
-                    if not isinstance(item, Registration):
-                        raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
-                    if item.target.count(":") != 1:
-                        raise ValueError(f"{where}: expected a target 'module:attribute', got {item.target!r}")
-                    other = self.entries[kind].get(item.name) or found.get((kind, item.name))
-                    if other is not None:
-                        raise ValueError(
-                            f"{where}: the name {item.name!r} is taken: both {other.plugin.distribution!r} "
-                            f"and {plugin.distribution!r} register it; disable one of them"
-                        )
-                    found[kind, item.name] = Entry(kind, item, plugin)
-        return list(found.values())
+        manager = pluggy.PluginManager("sciml")
+        manager.add_hookspecs(Hooks)
+        manager.register(module)
+        found: dict[tuple[str, str], Entry] = {}  # kept once all are right: a mistake registers nothing
+        for hook in manager.get_hookcallers(module) or ():
+            kind, where = hook.name.removeprefix("sciml_"), f"plugin {plugin.name!r}, hook {hook.name}"
+            if kind not in KINDS:
+                known = ", ".join(f"sciml_{kind}" for kind in KINDS)
+                raise ValueError(f"{where}: expected one of {known}; correct the name")
+            for item in itertools.chain.from_iterable(hook()):
+                if not isinstance(item, Registration):
+                    raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
+                if item.target.count(":") != 1:
+                    raise ValueError(f"{where}: expected a target 'module:attribute', got {item.target!r}")
+                other = self.entries[kind].get(item.name) or found.get((kind, item.name))
+                if other is not None:
+                    both = f"both {other.plugin.distribution!r} and {plugin.distribution!r} register it"
+                    raise ValueError(f"{where}: the name {item.name!r} is taken: {both}; disable one of them")
+                found[kind, item.name] = Entry(kind, item, plugin)
+        for (kind, name), entry in found.items():
+            self.entries[kind][name] = entry
 
     def entry(self, kind: str, name: str) -> Entry:
         """Return the registered entry, or raise a PluginError that tells an unknown name from a broken plugin."""
         if name in self.entries[kind]:
             return self.entries[kind][name]
-        broken = [p for p in self.plugins if p.status != "ok" and p.name == name.split(".")[0]]
-        if broken:
-            raise PluginError(
-                f"{kind[:-1]} {name!r}: plugin {broken[0].name!r} is {broken[0].status} ({broken[0].reason})"
-            )
+        for plugin in self.plugins:
+            if plugin.status != "ok" and plugin.name == name.split(".")[0]:
+                state = f"{plugin.status} ({plugin.reason})"
+                raise PluginError(f"{kind[:-1]} {name!r}: plugin {plugin.name!r} is {state}")
         close = difflib.get_close_matches(name, self.entries[kind], n=2)
         hint = f"did you mean {' or '.join(close)}?" if close else "see `sciml list` and `sciml plugins`"
         raise PluginError(f"{kind[:-1]} {name!r}: expected a registered name, got an unknown one; {hint}")
@@ -159,16 +141,15 @@ class Plugins:
     def resolve(self, kind: str, name: str) -> Any:
         """Import and return the target of a registered name."""
         entry = self.entry(kind, name)
+        target = entry.registration.target
         if entry.missing:
             raise PluginError(f"{kind[:-1]} {name!r} {entry.missing}")
-        module, _, attribute = entry.registration.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return pkgutil.resolve_name(target)
         except (Exception, SystemExit) as error:  # whatever the module does while it is imported
-            raise PluginError(
-                f"{kind[:-1]} {name!r}: expected {entry.registration.target!r} of {entry.plugin.distribution!r}, "
-                f"got {type(error).__name__}: {error}; reinstall or correct that plugin"
-            ) from error
+            wanted, got = f"{target!r} of {entry.plugin.distribution!r}", f"{type(error).__name__}: {error}"
+            text = f"{kind[:-1]} {name!r}: expected {wanted}, got {got}; reinstall or correct that plugin"
+            raise PluginError(text) from error
 
     def distribution_of(self, kind: str, name: str) -> str:
         """Return the distribution that registers a name."""
@@ -180,17 +161,10 @@ def _enabled(name: str) -> bool:
     return name in only.replace(" ", "").split(",") and name not in without.replace(" ", "").split(",")
 
 
-def _compatible(wanted: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-
-    return HOOK_API in SpecifierSet(wanted)
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # the parent of a dotted name is absent, or a module without a spec stands in
-        return False
+def _precedence(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
+    """Sort the toolkit's own first, so that nobody takes a name of theirs, then by distribution."""
+    owner = entry_point.dist.name if entry_point.dist else ""
+    return owner != "sciml-toolkit", owner, entry_point.name
 
 
 @functools.cache
@@ -199,23 +173,18 @@ def _scan() -> tuple[list[importlib.metadata.EntryPoint], list[Plugin]]:
 
     ``importlib.metadata.entry_points`` fails as a whole when one distribution's file is damaged.
     """
-    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    found: dict[str, importlib.metadata.EntryPoints] = {}
     damaged = []
     for dist in importlib.metadata.distributions():
         try:
             if "[sciml." in (dist.read_text("entry_points.txt") or ""):
-                name, version = dist.metadata["Name"], dist.metadata["Version"]
-                if not name or not version:
+                if not dist.name or not dist.version:
                     raise ValueError("expected METADATA with Name and Version, got none")
-                found.setdefault(name, [ep for ep in dist.entry_points if ep.group.startswith("sciml.")])
+                found.setdefault(dist.name, dist.entry_points)  # a second one of that name is shadowed
         except Exception as error:
-            label, reason = (
-                str(getattr(dist, "_path", dist)),
-                f"{type(error).__name__}: {error}; reinstall or remove it",
-            )
-            damaged.append(Plugin("?", "?", label, "?", "broken", reason, traceback.format_exc()))
-    first = sorted(found.items(), key=lambda item: (item[0] != "sciml-toolkit", item[0]))
-    return [entry_point for _, entry_points in first for entry_point in entry_points], damaged
+            path, reason = str(getattr(dist, "_path", dist)), f"{type(error).__name__}: {error}; reinstall or remove it"
+            damaged.append(Plugin("?", "?", path, "?", "broken", reason, traceback.format_exc()))
+    return sorted(itertools.chain.from_iterable(found.values()), key=_precedence), damaged
 
 
 def discover(group: str) -> list[importlib.metadata.EntryPoint]:

@@ -10,7 +10,7 @@ from sciml.cli.commands import package_commands
 from sciml.cli.errors import State, debug_option
 from sciml.cli.output import print_json, print_pairs, print_table
 from sciml.hookspecs import HOOK_API
-from sciml.plugins import Plugin, PluginError
+from sciml.plugins import Entry, Plugin, PluginError, catalogue
 
 
 @click.command(epilog="\b\nExample:\n  sciml plugins\n  sciml plugins acoustics --debug")
@@ -50,8 +50,9 @@ def _print_all(records: list[Plugin]) -> None:
 
 def _print_one(record: Plugin, debug: bool) -> None:
     pairs = [(key, str(value)) for key, value in _record(record).items() if key != "registers" and value]
-    for kind, registrations in record.registrations.items():
-        pairs += [(kind, f"{item.name} ({item.target}): {item.summary}") for item in registrations]
+    for entry in _entries(record):
+        item = entry.registration
+        pairs.append((entry.kind, f"{item.name} ({item.target}): {item.summary}"))
     print_pairs(pairs)
     if record.details:
         click.echo(f"\n{record.details}" if debug else "add --debug for the traceback")
@@ -64,10 +65,21 @@ def _record(record: Plugin) -> dict[str, Any]:
         "distribution": record.distribution,
         "version": record.version,
         "module": record.module,
-        "registers": {kind: [item.name for item in items] for kind, items in record.registrations.items()},
+        "registers": _registered(record),
         "reason": record.reason,
     }
 
 
 def _registers(record: Plugin) -> str:
-    return "; ".join(f"{kind}: {', '.join(r.name for r in items)}" for kind, items in record.registrations.items())
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in _registered(record).items())
+
+
+def _registered(record: Plugin) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for entry in _entries(record):
+        names.setdefault(entry.kind, []).append(entry.name)
+    return names
+
+
+def _entries(record: Plugin) -> list[Entry]:
+    return [entry for entry in catalogue() if entry.plugin is record]
