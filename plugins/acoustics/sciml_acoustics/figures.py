@@ -142,6 +142,8 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> Figure:
     rows : each with name, rel_l2_mean (a fraction), bytes, train_cpu_s (s, or None) and kind: one of lookup, closed
         form, neural, published.
     """
+    if unknown := {row["kind"] for row in rows} - set(KINDS):
+        raise ValueError(f"peers: expected kinds {', '.join(KINDS)}, got {sorted(unknown)}; rename them")
     figure, ((axes,),) = new_figure(width=8.6, height=4.8)
     points = [(float(row["bytes"]), 100.0 * float(row["rel_l2_mean"])) for row in rows]
     for kind, (marker, colour) in KINDS.items():

@@ -32,8 +32,9 @@ def room_figure(boxes: Region, n_cols: int, n_rows: int = 1) -> tuple[Figure, li
         return figure, [panels[0, 0]]
     aspect = (high[1] - low[1]) / (high[0] - low[0])
     width = 4.6 if n_cols == 1 else 2.5
-    size = (n_cols * width + (2.4 if n_cols == 1 else 1.4), n_rows * (width - 0.2) * aspect + 0.7)
+    size = (n_cols * width + (2.8 if n_cols == 1 else 1.4), n_rows * (width - 0.2) * aspect + 0.7)
     figure, panels = new_figure(n_rows, n_cols, *size, sharex=True, sharey=True)
+    figure.set_layout_engine("compressed")  # panels to scale leave room that plain layouts do not foresee
     margin = 0.02 * (high - low).max()
     segments = outline(plane(boxes, np.zeros((0, boxes.n_dims)))[0])
     for panel in panels.flat:
