@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sciml_acoustics.data import Medium
 
@@ -35,7 +35,7 @@ class SensorBranch(torch.nn.Module):
     sensors: torch.Tensor
     weight: torch.Tensor
 
-    def __init__(self, sensors: Sequence[Sequence[float]] | Array, sigma0: float, amplitude: float, n_outputs: int) -> None:
+    def __init__(self, sensors: ArrayLike, sigma0: float, amplitude: float, n_outputs: int) -> None:
         super().__init__()
         positions = torch.as_tensor(np.asarray(sensors), dtype=torch.float32)
         self.sigma0, self.amplitude = sigma0, amplitude

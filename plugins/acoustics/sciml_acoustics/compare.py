@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +21,33 @@ from sciml_acoustics.threads import one_core
 Array = NDArray[Any]
 
 
+class Cost(NamedTuple):
+    """Bytes to store, CPU seconds to fit, and ms for one response at a moving receiver."""
+
+    n_bytes: int
+    train_cpu_s: float
+    latency_ms: float
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line of the peer table; errors are relative L2 over room and time, per held-out source."""
+    """One line of the peer table.
+
+    Parameters
+    ----------
+    name, kind : what it is called, and lookup, closed form, neural or published.
+    errors : relative L2 over room and time of each held-out source.
+    off_nodes : the same at the receivers off the nodes.
+    rmse : root mean square error over all held-out sources, Pa.
+    cost : bytes and seconds.
+    """
 
     name: str
     kind: str
     errors: Array
     off_nodes: Array
     rmse: float
-    n_bytes: int
-    train_cpu_s: float
-    latency_ms: float
+    cost: Cost
 
 
 def relative_l2(predicted: Array, truth: Array, weight: Array | None = None) -> Array:
@@ -53,35 +68,33 @@ def responses(surrogate: Surrogate, source: Array, receiver: Array, time_: Array
 
 def judge_surrogate(name: str, kind: str, surrogate: Surrogate, scene: Scene, train_cpu_s: float) -> Row:
     """Judge a surrogate on held-out sources, at the nodes and at receivers off the nodes."""
-    test, (receivers, truth) = scene.test, scene.receivers
+    test, receivers = scene.test, scene.off_nodes.position
     predicted = responses(surrogate, test.source_position, test.node_position, test.time)
     off_nodes = responses(surrogate, test.source_position, receivers, test.time)
     latency = moving_latency(surrogate, test.source_position[0], receivers, test.time)
-    return _row(name, kind, predicted, off_nodes, scene, surrogate.n_bytes, train_cpu_s, latency)
+    return _row(name, kind, predicted, off_nodes, scene, Cost(surrogate.n_bytes, train_cpu_s, latency))
 
 
 def judge_lookup(name: str, lookup: Lookup, scene: Scene) -> Row:
     """Judge a table of the training responses the same way; between nodes it uses the scene's interpolation."""
-    test, (receivers, _) = scene.test, scene.receivers
+    test, between = scene.test, scene.off_nodes.interpolation
+    off_nodes = lookup.predict(test.source_position, between)
     same_nodes = test.node_position.shape == scene.train.node_position.shape
-    predicted = lookup.predict(test.source_position) if same_nodes else None
-    off_nodes = lookup.predict(test.source_position, scene.at_receivers)
-    source = test.source_position[:1]
-    one = scene.at_receivers[:1]
-    latency = latency_ms(lambda: lookup.weights(source), n_calls=5) + latency_ms(lambda: one @ np.ones(one.shape[1]), 5)
-    return _row(name, "lookup", off_nodes if predicted is None else predicted, off_nodes, scene, lookup.n_bytes, 0.0, latency)
+    predicted = lookup.predict(test.source_position) if same_nodes else off_nodes
+    one, values = between[:1], np.ones(between.shape[1])
+    weights_ms = latency_ms(lambda: lookup.weights(test.source_position[:1]), n_calls=5)
+    cost = Cost(lookup.n_bytes, 0.0, weights_ms + latency_ms(lambda: one @ values, n_calls=5))
+    return _row(name, "lookup", predicted, off_nodes, scene, cost)
 
 
-def _row(name: str, kind: str, predicted: Array, off_nodes: Array, scene: Scene, n_bytes: int, cpu: float, latency: float) -> Row:
-    test = scene.test
-    if predicted.shape != test.pressure.shape:  # another mesh: the held-out nodes are the receivers off the nodes
-        errors = relative_l2(off_nodes, scene.receivers[1])
-        rmse = float(np.sqrt(((off_nodes - scene.receivers[1]) ** 2).mean()))
-    else:
-        errors = relative_l2(predicted, test.pressure, test.node_weight)
-        share = test.node_weight / test.node_weight.sum()
-        rmse = float(np.sqrt((((predicted - test.pressure) ** 2) @ share).mean()))
-    return Row(name, kind, errors, relative_l2(off_nodes, scene.receivers[1]), rmse, n_bytes, cpu, latency)
+def _row(name: str, kind: str, predicted: Array, off_nodes: Array, scene: Scene, cost: Cost) -> Row:
+    test, truth = scene.test, scene.off_nodes.truth
+    beside = relative_l2(off_nodes, truth)
+    if predicted.shape != test.pressure.shape:  # a lookup on another mesh than that of the held-out sources
+        return Row(name, kind, beside, beside, float(np.sqrt(((off_nodes - truth) ** 2).mean())), cost)
+    share = test.node_weight / test.node_weight.sum()
+    rmse = float(np.sqrt((((predicted - test.pressure) ** 2) @ share).mean()))
+    return Row(name, kind, relative_l2(predicted, test.pressure, test.node_weight), beside, rmse, cost)
 
 
 def latency_ms(call: Callable[[], Any], n_calls: int = 200) -> float:
@@ -103,17 +116,21 @@ def moving_latency(surrogate: Surrogate, source: Array, receivers: Array, time_:
         "source_position": torch.as_tensor(source[None], dtype=torch.float32, device=device),
         "time": torch.as_tensor(time_[:100], dtype=torch.float32, device=device),
     }
-    inputs = {name: value for name, value in inputs.items() if name in {field.name for field in surrogate.spec.inputs}}
-    moving = iter(torch.as_tensor(np.resize(receivers, (1000, 1, receivers.shape[1])), dtype=torch.float32, device=device))
+    wanted = {field.name for field in surrogate.spec.inputs}
+    inputs = {name: value for name, value in inputs.items() if name in wanted}
+    moving = iter(
+        torch.as_tensor(np.resize(receivers, (1000, 1, receivers.shape[1])), dtype=torch.float32, device=device)
+    )
     with one_core(), torch.inference_mode():
         return latency_ms(lambda: network(receiver_position=next(moving), **inputs))
 
 
 def static_latency(network: ModalOperator, scene: Scene) -> float:
     """Return ms for one 100-sample response to a new source at a receiver that stays, on one core of the CPU."""
-    receiver = torch.as_tensor(scene.receivers[0][0], dtype=torch.float32)
+    receiver = torch.as_tensor(scene.off_nodes.position[0], dtype=torch.float32)
     time_ = torch.as_tensor(scene.test.time[:100], dtype=torch.float32)
-    sources = iter(torch.as_tensor(np.resize(scene.test.source_position, (3000, scene.test.n_axis)), dtype=torch.float32))
+    path = np.resize(scene.test.source_position, (3000, scene.test.n_axis))
+    sources = iter(torch.as_tensor(path, dtype=torch.float32))
     with one_core(), torch.inference_mode():
         listener = network.listener(receiver, time_)
         return latency_ms(lambda: listener(next(sources)), n_calls=2000)

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Medium:
-    """Air and pulse: speed of sound c (m/s), density rho (kg/m^3), band limit f_max (Hz), pulse width sigma0 (m), peak (Pa)."""
+    """Air and pulse: sound speed c (m/s), density rho (kg/m^3), band limit f_max (Hz), width sigma0 (m), peak (Pa)."""
 
     c: float = 343.0
     rho: float = 1.2
@@ -86,7 +86,11 @@ class Waves:
         attrs = data.attrs
         c, f_max = float(attrs.get("c", 343.0)), float(attrs.get("f_max", f_max))
         medium = Medium(
-            c, float(attrs.get("rho", 1.2)), f_max, float(attrs.get("sigma0", pulse_width(f_max, c))), float(attrs.get("amplitude", 1.0))
+            c,
+            float(attrs.get("rho", 1.2)),
+            f_max,
+            float(attrs.get("sigma0", pulse_width(f_max, c))),
+            float(attrs.get("amplitude", 1.0)),
         )
         nodes = data["node_position"].values.astype(np.float64)
         source = data["source_position"].values.astype(np.float64)
@@ -140,7 +144,7 @@ def room_spec(n_axis: int, boxes: Region | None, time: tuple[float, ...] | None 
 
 
 def queries(source: Array, receiver: Array, time: Array) -> xr.Dataset:
-    """Return the labelled inputs of an acoustic operator: positions (source, axis), (receiver, axis) in m, times in s."""
+    """Return the labelled inputs of an acoustic operator: positions (source|receiver, axis), m, and times, s."""
     return xr.Dataset(
         {
             "source_position": (("source", "axis"), np.asarray(source, float), {"units": "m"}),

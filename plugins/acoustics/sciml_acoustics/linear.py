@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from sciml_kernels.branch_trunk import branch_trunk
 
 from sciml import Network, Region, Spec
 from sciml_acoustics.branch import SensorBranch, fit_ridge, sensor_grid
 from sciml_acoustics.data import Waves, room_spec
 from sciml_acoustics.frame import CosineFrame, weighted_fit
 from sciml_acoustics.subspace import Subspace
-from sciml_kernels.branch_trunk import branch_trunk
 
 
 class LinearOperator(Network):
@@ -37,33 +38,35 @@ class LinearOperator(Network):
     """
 
     registered: ClassVar[str] = "acoustics.linear"
+    core: torch.Tensor
+    shapes: torch.Tensor
 
     def __init__(
         self,
         boxes: Sequence[Any],
-        sensors: Sequence[Sequence[float]],
+        sensors: ArrayLike,
         pulse: Sequence[float],
-        time: Sequence[float],
+        time: ArrayLike,
         ranks: Sequence[int],
         band: Sequence[float],
     ) -> None:
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": [list(map(float, point)) for point in sensors],
+            "sensors": np.asarray(sensors, float).tolist(),
             "pulse": list(pulse),
-            "time": list(map(float, time)),
+            "time": np.asarray(time, float).tolist(),
             "ranks": list(ranks),
             "band": list(band),
         }
         region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
         low, high = region.bounding_box
         n_coefficients, n_modes = ranks
-        self._spec = room_spec(region.n_dims, region, tuple(map(float, time)))
+        self._spec = room_spec(region.n_dims, region, tuple(self._config["time"]))
         self.branch = SensorBranch(sensors, pulse[0], pulse[1], n_coefficients)
         self.frame = CosineFrame(low, high, band[0], band[1])
         self.register_buffer("shapes", torch.zeros(self.frame.n_features, n_modes))
-        self.register_buffer("core", torch.zeros(len(time), n_coefficients, n_modes))
+        self.register_buffer("core", torch.zeros(len(self._config["time"]), n_coefficients, n_modes))
 
     @property
     def spec(self) -> Spec:
@@ -81,7 +84,9 @@ class LinearOperator(Network):
         return {"pressure": branch_trunk(self.branch(inputs["source_position"]), phi, self.core)}
 
 
-def source_factors(waves: Waves, subspace: Subspace, sensors: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, float]:
+def source_factors(
+    waves: Waves, subspace: Subspace, sensors: np.ndarray, rank: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Split the training amplitudes into source coefficients and responses, and fit the coefficients to the pulse.
 
     Returns
@@ -98,7 +103,9 @@ def source_factors(waves: Waves, subspace: Subspace, sensors: np.ndarray, rank: 
     return weights, core, error
 
 
-def fit_linear(waves: Waves, subspace: Subspace, room: Region, band: tuple[float, float], ppw: float, rank: int) -> LinearOperator:
+def fit_linear(
+    waves: Waves, subspace: Subspace, room: Region, band: tuple[float, float], ppw: float, rank: int
+) -> LinearOperator:
     """Fit the operator to the training waves; the ridge is chosen by leave-one-out over training sources."""
     sensors = sensor_grid(*room.bounding_box, ppw, waves.medium)
     weights, core, _ = source_factors(waves, subspace, sensors, rank)
@@ -107,6 +114,6 @@ def fit_linear(waves: Waves, subspace: Subspace, room: Region, band: tuple[float
     network = LinearOperator(room.boxes, sensors, (medium.sigma0, medium.amplitude), waves.time, ranks, band)
     features = network.frame(torch.as_tensor(waves.node_position, dtype=torch.float64)).numpy()
     network.branch.weight.copy_(torch.as_tensor(weights))
-    network.get_buffer("core").copy_(torch.as_tensor(core.copy()))
-    network.get_buffer("shapes").copy_(torch.as_tensor(weighted_fit(features, subspace.shapes, waves.node_weight)))
+    network.core.copy_(torch.as_tensor(core.copy()))
+    network.shapes.copy_(torch.as_tensor(weighted_fit(features, subspace.shapes, waves.node_weight)))
     return network

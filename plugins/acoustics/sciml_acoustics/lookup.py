@@ -45,7 +45,9 @@ class Lookup:
             order = np.lexsort(known.T[::-1])
             values = identity[order].reshape(*shape, len(known))
             method = "linear" if self.kind == "linear" else "cubic"
-            return np.asarray(interpolate.RegularGridInterpolator(axes, values, method, bounds_error=False, fill_value=None)(wanted))
+            return np.asarray(
+                interpolate.RegularGridInterpolator(axes, values, method, bounds_error=False, fill_value=None)(wanted)
+            )
         if known.shape[1] < 2:
             return nearest
         two_d_cubic = self.kind == "cubic" and known.shape[1] == 2
@@ -54,7 +56,7 @@ class Lookup:
         return np.where(np.isnan(weights), nearest, weights)
 
     def predict(self, source_position: Array, at_receivers: sparse.csr_matrix | None = None) -> Array:
-        """Return the pressure (query, time, node), or (query, time, receiver) through `at_receivers` (receiver, node)."""
+        """Return the pressure (query, time, node); through `at_receivers` (receiver, node), (query, time, receiver)."""
         table = self.table.astype(np.float32)
         mixed = np.tensordot(self.weights(source_position).astype(np.float32), table, 1)
         if at_receivers is None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sciml import Network, Region, Spec
 from sciml_acoustics.branch import SensorBranch, fit_ridge, sensor_grid
@@ -47,15 +47,15 @@ class ModalOperator(Network):
     def __init__(
         self,
         boxes: Sequence[Any],
-        sensors: Sequence[Sequence[float]],
+        sensors: ArrayLike,
         pulse: Sequence[float],
         n_modes: int,
         band: Sequence[float],
     ) -> None:
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": [list(map(float, point)) for point in sensors],
+            "sensors": np.asarray(sensors, float).tolist(),
             "pulse": list(pulse),
             "n_modes": n_modes,
             "band": list(band),
@@ -99,7 +99,9 @@ class ModalOperator(Network):
         All that depends on the receiver is folded into one matrix (sensor, time); only the pulse is left to do.
         """
         psi = (self.frame(position[None]) @ self.shapes.to(position))[0]
-        matrix = torch.einsum("mth,h->tm", self._turn(self.branch.weight.to(position)[:, None, :], time), psi).contiguous()
+        matrix = torch.einsum(
+            "mth,h->tm", self._turn(self.branch.weight.to(position)[:, None, :], time), psi
+        ).contiguous()
         matrix *= self.branch.amplitude
         sensors, rate = (self.branch.sensors.to(position) / self.branch.sigma0).T.contiguous(), 1.0 / self.branch.sigma0
 
@@ -203,10 +205,12 @@ def fit_modal(waves: Waves, subspace: Subspace, room: Region, band: tuple[float,
     medium = waves.medium
     network = ModalOperator(room.boxes, sensors, (medium.sigma0, medium.amplitude), len(recursion.poles), band)
     positions = torch.as_tensor(waves.source_position, dtype=torch.float64)
-    weights, _, _ = fit_ridge(network.branch.pulse(positions).numpy(), np.concatenate([strength.real, strength.imag], 1))
+    weights, _, _ = fit_ridge(
+        network.branch.pulse(positions).numpy(), np.concatenate([strength.real, strength.imag], 1)
+    )
     features = network.frame(torch.as_tensor(waves.node_position, dtype=torch.float64)).numpy()
-    shapes = weighted_fit(features, subspace.shapes @ np.concatenate([recursion.vectors.real, recursion.vectors.imag], 1),
-                          waves.node_weight)  # fmt: skip
+    modes = subspace.shapes @ np.concatenate([recursion.vectors.real, recursion.vectors.imag], 1)
+    shapes = weighted_fit(features, modes, waves.node_weight)
     logarithm = np.log(recursion.poles) / (waves.time[1] - waves.time[0])
     network.branch.weight.copy_(torch.as_tensor(weights))
     network.shapes.copy_(torch.as_tensor(shapes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,7 +61,12 @@ class SpectralElements(_RoomSolver):
     """
 
     def __init__(
-        self, room_name: str = "square", impedance: float = 17.98, f_max: float = 1000.0, ppw: float = 6.0, order: int = 6
+        self,
+        room_name: str = "square",
+        impedance: float = 17.98,
+        f_max: float = 1000.0,
+        ppw: float = 6.0,
+        order: int = 6,
     ) -> None:
         place, medium = room(room_name), medium_of(f_max)
         super().__init__(place, medium, WaveSolver(SemMesh(place, order, ppw, f_max, medium.c), impedance))
@@ -90,8 +94,3 @@ def output_grid(time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     step = int(np.gcd.reduce(microseconds)) or 1
     grid = np.arange(max(int(microseconds.max()) // step, 1) + 1) * step * 1e-6
     return grid, microseconds // step
-
-
-def steps_per_second(solver: WaveSolver, n_sources: int, time: np.ndarray, cpu_s: float) -> float:
-    """Return node updates per CPU second of a solve."""
-    return solver.work(n_sources, time).node_updates / max(cpu_s, math.ulp(1.0))

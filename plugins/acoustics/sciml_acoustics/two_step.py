@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from sciml_kernels.branch_trunk import branch_trunk
 
 from sciml import Network, Region, Spec
 from sciml.training import FitOptions, FitState, cosine, fit, seeded
@@ -16,7 +18,6 @@ from sciml_acoustics.branch import SensorBranch, sensor_grid
 from sciml_acoustics.data import Waves, room_spec
 from sciml_acoustics.linear import source_factors
 from sciml_acoustics.subspace import Subspace
-from sciml_kernels.branch_trunk import branch_trunk
 
 
 class SineTrunk(torch.nn.Module):
@@ -49,7 +50,9 @@ class SineTrunk(torch.nn.Module):
 
     def hidden(self, position: torch.Tensor) -> torch.Tensor:
         """Return the neurons (receiver, neuron) at positions (receiver, axis), m."""
-        return torch.sin((position - self.centre.to(position)) @ self.wave_vector.to(position) + self.phase.to(position))
+        return torch.sin(
+            (position - self.centre.to(position)) @ self.wave_vector.to(position) + self.phase.to(position)
+        )
 
     def forward(self, position: torch.Tensor) -> torch.Tensor:
         """Return the outputs (receiver, output)."""
@@ -84,27 +87,27 @@ class TwoStep(Network):
     def __init__(
         self,
         boxes: Sequence[Any],
-        sensors: Sequence[Sequence[float]],
+        sensors: ArrayLike,
         pulse: Sequence[float],
-        time: Sequence[float],
+        time: ArrayLike,
         ranks: Sequence[int],
         n_neurons: int,
     ) -> None:
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": [list(map(float, point)) for point in sensors],
+            "sensors": np.asarray(sensors, float).tolist(),
             "pulse": list(pulse),
-            "time": list(map(float, time)),
+            "time": np.asarray(time, float).tolist(),
             "ranks": list(ranks),
             "n_neurons": n_neurons,
         }
         region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
         low, high = region.bounding_box
-        self._spec = room_spec(region.n_dims, region, tuple(map(float, time)))
+        self._spec = room_spec(region.n_dims, region, tuple(self._config["time"]))
         self.branch = SensorBranch(sensors, pulse[0], pulse[1], ranks[0])
         self.trunk = SineTrunk([(a + b) / 2 for a, b in zip(low, high, strict=True)], n_neurons, ranks[1])
-        self.register_buffer("core", torch.zeros(len(time), ranks[0], ranks[1]))
+        self.register_buffer("core", torch.zeros(len(self._config["time"]), ranks[0], ranks[1]))
 
     @property
     def spec(self) -> Spec:
