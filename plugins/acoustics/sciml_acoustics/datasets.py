@@ -46,7 +46,7 @@ from the same part of the room with the seed of `sciml data make`. All are at le
 
 `node_weight` are quadrature weights: sum(node_weight * p^2) is the integral of p^2 over the room. `initial_pressure`
 samples the pulse on a uniform grid over the bounding box of the room, also where that lies outside the room. Pressures
-are stored in single precision; the solver's error is far above its rounding.
+are stored in single precision.
 """
 
 
@@ -77,11 +77,11 @@ class RoomWaves:
                 "MIT",
                 "generated; pulse and walls as in Borrel-Jensen et al., PNAS 121 (2024) e2312159120",
                 "sciml_acoustics.datasets:RoomWaves, spectral elements of sciml_acoustics.sem",
-                "about a second on one CPU core",
+                f"{sum(map(len, self._sources(0).values()))} simulations; at 500 Hz a second of one CPU core in all",
             ),
             Sampling("source", {name: len(source) for name, source in self._sources(0).items()}, self._grid()),
             self._fields(Region(place.boxes)),
-            BODY.format(padding=solver.padding, **texts),
+            BODY.format(padding=solver.padding, **texts).strip(),
         )
 
     def make(self, folder: Path, *, seed: int, progress: Progress | None = None) -> None:
