@@ -173,7 +173,10 @@ def excitations(recursion: Recursion, amplitude: Array) -> Array:
     normal = (vectors.conj().T @ vectors) * (powers.conj().T @ powers)
     normal[np.diag_indices_from(normal)] *= 1.0 + 1e-12
     projected = np.einsum("tm,stm->sm", powers.conj(), amplitude @ vectors.conj())
-    return np.asarray(np.linalg.solve(normal, projected.T).T[:, : len(recursion.poles)] * 2.0)
+    solved = np.linalg.solve(normal, projected.T).T
+    # The columns of a real pole and of its conjugate coincide: only their sum is determined.
+    n_modes = len(recursion.poles)
+    return np.asarray(solved[:, :n_modes] + solved[:, n_modes:].conj())
 
 
 def choose_recursion(subspace: Subspace) -> Recursion:
@@ -211,8 +214,9 @@ def fit_modal(waves: Waves, subspace: Subspace, room: Region, band: tuple[float,
     features = network.frame(torch.as_tensor(waves.node_position, dtype=torch.float64)).numpy()
     modes = subspace.shapes @ np.concatenate([recursion.vectors.real, recursion.vectors.imag], 1)
     shapes = weighted_fit(features, modes, waves.node_weight)
-    logarithm = np.log(recursion.poles) / (waves.time[1] - waves.time[0])
+    poles = np.where(recursion.poles == 0.0, np.finfo(float).tiny, recursion.poles)
+    logarithm = np.log(poles) / (waves.time[1] - waves.time[0])
     network.branch.weight.copy_(torch.as_tensor(weights))
     network.shapes.copy_(torch.as_tensor(shapes))
-    network.poles.copy_(torch.as_tensor(np.stack([-logarithm.real, logarithm.imag])))
+    network.poles.copy_(torch.as_tensor(np.stack([np.maximum(-logarithm.real, 0.0), logarithm.imag])))
     return network

@@ -43,8 +43,9 @@ def proper_orthogonal(waves: Waves, tolerance: float, max_rank: int) -> Subspace
         covariance += scaled.T @ scaled
     energy, vectors = np.linalg.eigh(covariance)
     energy, vectors = np.maximum(energy[::-1], 0.0), vectors[:, ::-1]
+    n_above_rounding = int((energy > len(root) * np.finfo(float).eps * energy[0]).sum())
     tail = np.sqrt(np.maximum(energy.sum() - np.cumsum(energy), 0.0) / energy.sum())
-    rank = min(int(np.searchsorted(-tail, -tolerance)) + 1, max_rank, len(root))
+    rank = min(int(np.searchsorted(-tail, -tolerance)) + 1, max_rank, n_above_rounding)
     shapes = vectors[:, :rank] / root[:, None]
     projector = shapes * waves.node_weight[:, None]
     amplitude = np.stack([field.astype(np.float64) @ projector for field in waves.pressure])
