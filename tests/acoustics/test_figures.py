@@ -224,6 +224,8 @@ def test_labels_of_crowded_peers_cover_neither_each_other_nor_a_point():
     assert [line.get_ydata()[0] for line in axes.lines] == [0.5]
     boxes = word_boxes(figure)[:8]
     assert len(axes.texts) == 8
+    line = axes.transData.transform((1e6, 0.5))[1]
+    assert not any(box.y0 < line < box.y1 for box in boxes)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     points = axes.transData.transform([(row["bytes"], 100.0 * row["rel_l2_mean"]) for row in rows()])
     assert not any(box.contains(x, y) for box in boxes for x, y in points)

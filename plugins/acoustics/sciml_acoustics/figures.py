@@ -159,7 +159,7 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> Figure:
     _legend(axes)
     seconds = [row.get("train_cpu_s") for row in rows]
     times = ["" if s is None else f"\n{format_number(float(f'{s:.2g}'))} CPU s" for s in seconds]
-    label_points(axes, points, [f"{row['name']}{s}" for row, s in zip(rows, times, strict=True)], note)
+    label_points(axes, points, [f"{row['name']}{s}" for row, s in zip(rows, times, strict=True)], note, goal)
     return figure
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.path import Path
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
@@ -91,30 +93,44 @@ def room_images(flat: Region, position: Array, values: Array, pixel: float) -> n
     return np.ma.masked_array(images, np.broadcast_to(~inside, images.shape))
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], *others: Text) -> None:
-    """Write each name by its point, at the nearest of many places where it covers no other name and no point."""
+def label_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], *others: Artist) -> None:
+    """Write each name by its point, at the nearest of many places where it and its line cover nothing.
+
+    What is kept free are other names and their lines, all points, and `others`. Where no place is free, it is the one
+    with the fewest conflicts, of which covered words are the worst.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()  # settles the layout; labels do not change it
     centres = axes.transData.transform(points)
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in centres] + [
-        t.get_window_extent(renderer) for t in others
-    ]
-    angles = np.deg2rad([0, 180, 45, 315, 135, 225, 90, 270])
-    places = [(r * np.cos(a), r * np.sin(a)) for r in (10, 18, 28, 40, 54, 70) for a in angles]
-    line = {"arrowstyle": "-", "color": GREY, "lw": 0.7, "shrinkA": 1, "shrinkB": 5}
-    options: dict[str, Any] = {"textcoords": "offset points", "fontsize": "small", "arrowprops": line, "zorder": 4}
-    for point, name in zip(points, names, strict=True):
+    kept = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in centres]
+    kept += [other.get_window_extent(renderer) for other in others]
+    words, lines = list[Bbox](), list[Path]()
+    angles = np.deg2rad([0, 180, 45, 315, 135, 225, 90, 270, 22, 338, 158, 202, 68, 292, 112, 248])
+    places = [(r * np.cos(a), r * np.sin(a)) for r in (10, 18, 28, 40, 54, 70, 90) for a in angles]
+    arrow = {"arrowstyle": "-", "color": GREY, "lw": 0.7, "shrinkA": 1, "shrinkB": 5}
+    options: dict[str, Any] = {"textcoords": "offset points", "fontsize": "small", "arrowprops": arrow, "zorder": 4}
+    for point, centre, name in zip(points, centres, names, strict=True):
         text = axes.annotate(name, point, (0, 0), **options)
         text.set_in_layout(False)
-        for x, y in places:
-            text.set(position=(x, y), ha=("right", "center", "left")[int(np.sign(round(x))) + 1])
-            text.set(va=("top", "center", "bottom")[int(np.sign(round(y))) + 1])
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer).padded(2)
-            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
-            inside = inside and axes.bbox.containsy(box.y0) and axes.bbox.containsy(box.y1)
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(Text.get_window_extent(text, renderer))
+        tried: list[tuple[int, int, Bbox, Path]] = []
+        for place in places:
+            _put(text, place, renderer)
+            box = Text.get_window_extent(text, renderer)
+            line = Path([centre, centre + np.array(place) * figure.dpi / 72.0])
+            conflicts = 10 * sum(box.padded(2).overlaps(other) for other in kept + words)
+            conflicts += sum(line.intersects_bbox(other) for other in words)
+            conflicts += sum(other.intersects_bbox(box) for other in lines)
+            conflicts += 100 * (not all(axes.bbox.contains(x, y) for x, y in box.corners()))
+            tried.append((conflicts, len(tried), box, line))
+        _, best, box, line = min(tried, key=lambda trial: trial[:2])
+        _put(text, places[best], renderer)
+        words.append(box)
+        lines.append(line)
+
+
+def _put(text: Annotation, place: tuple[float, float], renderer: Any) -> None:
+    x, y = (int(np.sign(round(offset))) + 1 for offset in place)
+    text.set(position=place, ha=("right", "center", "left")[x], va=("top", "center", "bottom")[y])
+    text.update_positions(renderer)
