@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, sparse
-from scipy.spatial import cKDTree
+from scipy.spatial import QhullError, cKDTree
 
 from sciml_acoustics.data import Waves
 
@@ -36,23 +36,24 @@ class Lookup:
         """Return the weights (query, source): interpolation is linear in the tabulated responses."""
         known, wanted = self.waves.source_position, np.asarray(source_position, dtype=float)
         nearest = np.eye(len(known))[cKDTree(known).query(wanted)[1]]
-        if self.kind == "nearest":
+        varies = np.ptp(known, axis=0) > 1e-9  # sources in one plane or on one line are a grid in fewer dimensions
+        known, wanted = known[:, varies], wanted[:, varies]
+        if self.kind == "nearest" or not varies.any():
             return nearest
-        axes = [np.unique(column.round(9)) for column in known.T]
+        rounded = known.round(6)  # a micrometre: positions that went through single precision are a grid too
+        axes = [
+            column[np.unique(place, return_index=True)[1]] for column, place in zip(known.T, rounded.T, strict=True)
+        ]
         shape = tuple(map(len, axes))
-        identity = np.eye(len(known))
-        if np.prod(shape) == len(known) and (self.kind == "linear" or min(shape) >= 4):
-            order = np.lexsort(known.T[::-1])
-            values = identity[order].reshape(*shape, len(known))
-            method = "linear" if self.kind == "linear" else "cubic"
-            return np.asarray(
-                interpolate.RegularGridInterpolator(axes, values, method, bounds_error=False, fill_value=None)(wanted)
-            )
-        if known.shape[1] < 2:
-            return nearest
+        cubic = self.kind == "cubic" and min(shape) >= 4
+        if np.prod(shape) == len(known) and (cubic or self.kind == "linear" or len(shape) == 1):
+            return _on_a_grid(axes, np.lexsort(rounded.T[::-1]), wanted, 3 if cubic else 1)
         two_d_cubic = self.kind == "cubic" and known.shape[1] == 2
         scattered = interpolate.CloughTocher2DInterpolator if two_d_cubic else interpolate.LinearNDInterpolator
-        weights = np.asarray(scattered(known, identity)(wanted))
+        try:
+            weights = np.asarray(scattered(known, np.eye(len(known)))(wanted))
+        except QhullError:  # too few sources for a triangulation, or all on a slanted line
+            return nearest
         return np.where(np.isnan(weights), nearest, weights)
 
     def predict(self, source_position: Array, at_receivers: sparse.csr_matrix | None = None) -> Array:
@@ -65,14 +66,25 @@ class Lookup:
         return np.asarray(flat.T.reshape(*mixed.shape[:2], -1))
 
 
+def _on_a_grid(axes: list[Array], order: Array, wanted: Array, degree: int) -> Array:
+    """Return tensor-product spline weights (query, source); `order` sorts the sources by their first coordinate."""
+    product = np.ones((len(wanted), 1))
+    for axis, column in zip(axes, wanted.T, strict=True):
+        along = interpolate.make_interp_spline(axis, np.eye(len(axis)), degree)(column)
+        product = (product[:, :, None] * along[:, None, :]).reshape(len(wanted), -1)
+    weights = np.empty_like(product)
+    weights[:, order] = product
+    return weights
+
+
 def scattered_interpolation(nodes: Array, points: Array) -> sparse.csr_matrix:
     """Return the matrix (point, node) of piecewise-linear interpolation on a triangulation of scattered nodes.
 
     Points outside the hull take the nearest node.
     """
-    nearest = cKDTree(nodes).query(points)[1]
     if nodes.shape[1] == 1:
-        return sparse.csr_matrix((np.ones(len(points)), (np.arange(len(points)), nearest)), (len(points), len(nodes)))
+        return _on_a_line(nodes[:, 0], points[:, 0])
+    nearest = cKDTree(nodes).query(points)[1]
     mesh = interpolate.LinearNDInterpolator(nodes, np.zeros(len(nodes))).tri
     simplex = mesh.find_simplex(points)
     n_axis = nodes.shape[1]
@@ -84,4 +96,14 @@ def scattered_interpolation(nodes: Array, points: Array) -> sparse.csr_matrix:
     values[outside], columns[outside] = 0.0, nearest[outside, None]
     values[outside, 0] = 1.0
     rows = np.repeat(np.arange(len(points)), n_axis + 1)
+    return sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), (len(points), len(nodes)))
+
+
+def _on_a_line(nodes: Array, points: Array) -> sparse.csr_matrix:
+    line, column = np.unique(nodes, return_index=True)
+    inside = np.clip(points, line[0], line[-1])
+    right = np.clip(np.searchsorted(line, inside), 1, len(line) - 1)
+    share = (inside - line[right - 1]) / (line[right] - line[right - 1])
+    values, columns = np.stack([1.0 - share, share], 1), column[np.stack([right - 1, right], 1)]
+    rows = np.repeat(np.arange(len(points)), 2)
     return sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), (len(points), len(nodes)))
