@@ -1,7 +1,7 @@
 """Your own simulations: write them in the published layout, one HDF5 file per source, and run the experiment on them.
 
 The stand-in for your solver is the exact sound field of a rigid rectangle. Anything goes that gives pressure at fixed
-nodes and times: fill the same labelled dataset, or write such files yourself (`sciml data check FOLDER` reads them all).
+nodes and times: fill the same labelled dataset, or write such files yourself; `sciml data check FOLDER` reads them all.
 
     python examples/02_own_data.py --out own
 """

@@ -1,4 +1,4 @@
-"""The registered data sets: what the card says is what the files hold, and what the files hold is the wave equation's."""
+"""The registered data sets: card, files and the wave equation agree."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_seed_moves_the_held_out_sources_alone(made, tmp_path):
 
 
 def test_published_layout_holds_the_same_numbers_and_the_experiment_reads_it(made, tmp_path):
-    source, folder = made
+    _, folder = made
     result = CliRunner().invoke(command, ["convert", str(folder), str(tmp_path / "e"), "--to", "deeponet_acoustics"])
     assert result.exit_code == 0, result.output
     splits = deeponet_acoustics.read(tmp_path / "e")

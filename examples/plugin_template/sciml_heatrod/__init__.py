@@ -1,0 +1,1 @@
+"""Heat conduction in a rod: the smallest plugin of `sciml` that has everything."""
