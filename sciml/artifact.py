@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+if TYPE_CHECKING:
+    import torch
 
 FORMAT, VERSION = "sciml-surrogate", 1
 FILES = {"manifest.json", "weights.safetensors"}
@@ -59,21 +59,21 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
-def write_json(path: str | Path, data: Any) -> None:
-    """Write `data` as indented JSON, whole or not at all; NaN and infinity become null."""
+def write_json(path: str | Path, data: Any, *, non_finite: Callable[[float], Any] = lambda number: None) -> None:
+    """Write `data` as indented JSON, whole or not at all; NaN and infinity become null, or what `non_finite` says."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(_plain(data, non_finite), indent=2, allow_nan=False) + "\n")
 
 
-def _plain(data: Any) -> Any:
+def _plain(data: Any, non_finite: Callable[[float], Any]) -> Any:
     if isinstance(data, Mapping):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): _plain(value, non_finite) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
+        return [_plain(value, non_finite) for value in data]
     if hasattr(data, "tolist"):  # NumPy arrays and numbers, tensors
-        return _plain(data.tolist())
-    if isinstance(data, float) and not (-float("inf") < data < float("inf")):
-        return None
+        return _plain(data.tolist(), non_finite)
+    if isinstance(data, float) and not math.isfinite(data):
+        return non_finite(data)
     return data if data is None or isinstance(data, bool | int | float | str) else str(data)
 
 
@@ -87,13 +87,25 @@ def read_json(path: str | Path) -> Any:
 
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> str:
     """Write tensors as safetensors, whole or not at all, and return the file's SHA-256."""
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+        try:
+            save_file(own, temporary)
+        except KeyError as error:
+            text = (
+                f"{path}: expected tensors of a type that safetensors holds, got {error}; store views as real numbers"
+            )
+            raise TypeError(text) from None
         return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
 def read_tensors(path: str | Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Read safetensors; a missing or truncated file is a ValueError that names it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path, device=device)
     except (OSError, SafetensorError) as error:
@@ -105,14 +117,12 @@ def write_artifact(path: str | Path, manifest: Mapping[str, Any], tensors: Mappi
     path = Path(path)
     held = {item.name for item in path.iterdir()} if path.is_dir() else {""} if path.exists() else set()
     if held and held != FILES:
-        raise ValueError(
-            f"{path}: expected an empty folder or a saved surrogate, got something else; choose another path"
-        )
+        wanted = "an empty folder or a saved surrogate"
+        raise ValueError(f"{path}: expected {wanted}, got something else; choose another path")
     with atomic_folder(path) as folder:
         digest = write_tensors(folder / "weights.safetensors", tensors)
-        write_json(
-            folder / "manifest.json", {"format": FORMAT, "version": VERSION, **manifest, "weights_sha256": digest}
-        )
+        whole = {"format": FORMAT, "version": VERSION, **manifest, "weights_sha256": digest}
+        write_json(folder / "manifest.json", whole)
 
 
 def read_artifact(path: str | Path, device: str = "cpu") -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -123,18 +133,13 @@ def read_artifact(path: str | Path, device: str = "cpu") -> tuple[dict[str, Any]
     manifest = read_json(path / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path}/manifest.json: expected format {FORMAT!r}, got something else")
-    if manifest.get("version") != VERSION:
-        raise ValueError(
-            f"{path}: expected artifact version {VERSION}, got {manifest.get('version')}; update sciml-toolkit"
-        )
-    if set(manifest) != KEYS:
-        raise ValueError(
-            f"{path}/manifest.json: expected keys {sorted(KEYS)}, got a difference of {sorted(set(manifest) ^ KEYS)}"
-        )
+    if (version := manifest.get("version")) != VERSION:
+        raise ValueError(f"{path}: expected artifact version {VERSION}, got {version}; update sciml-toolkit")
+    if other := sorted(set(manifest) ^ KEYS):
+        raise ValueError(f"{path}/manifest.json: expected keys {sorted(KEYS)}, got a difference of {other}")
     weights = path / "weights.safetensors"
     tensors = read_tensors(weights, device)
     if hashlib.sha256(weights.read_bytes()).hexdigest() != manifest["weights_sha256"]:
-        raise ValueError(
-            f"{weights}: expected the weights that the manifest was written with, got others; copy the folder again"
-        )
+        wanted = "the weights that the manifest was written with"
+        raise ValueError(f"{weights}: expected {wanted}, got others; copy the folder again")
     return manifest, tensors

@@ -11,16 +11,19 @@ import platform
 import resource
 import shutil
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sciml.artifact import read_json, write_json
-from sciml.config import configure, flatten
+from sciml.config import configure
+from sciml.plugins import plugins
 from sciml.progress import Progress
 from sciml.report import Report
 from sciml.surrogate import Surrogate
@@ -83,7 +86,18 @@ class Experiment(ABC):
         """Measure this project and its peers side by side; the metrics hold the keys of `run` and of the peers."""
 
 
-def run(name: str, *, preset: str = "default", out: str | Path | None = None, **options: Any) -> Results:
+def run(
+    name: str,
+    *,
+    preset: str = "default",
+    out: str | Path | None = None,
+    seed: int = 7,
+    device: str = "auto",
+    progress: Progress | None = None,
+    bench: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Results:
     """Run the experiment `name`; the same as `sciml run NAME`.
 
     Parameters
@@ -91,41 +105,39 @@ def run(name: str, *, preset: str = "default", out: str | Path | None = None, **
     name : a registered experiment.
     preset : one of its presets.
     out : the run folder, new or empty; by default ``runs/NAME-PRESET-TIME``.
-    options : ``seed``, ``device``, ``progress``, ``bench`` and settings by name; dotted ones as
-        ``overrides={"a.b": value}``.
+    seed : of everything random.
+    device : "auto", "cpu" or "cuda".
+    progress : where it is shown; by default nowhere.
+    bench : measure the peers too, as `sciml bench NAME`.
+    overrides, settings : settings by name; dotted ones as ``overrides={"a.b": value}``.
     """
-    means = {key: options.pop(key) for key in ("seed", "device", "progress", "bench") if key in options}
-    overrides = {**options.pop("overrides", {}), **options}
-    experiment = _experiment(name)
-    config = configure(preset_of(experiment, name, preset), overrides)
-    mode = "bench" if means.get("bench") else "run"
+    experiment: Experiment = plugins().resolve("experiments", name)()
+    config = configure(preset_of(experiment, name, preset), {**(overrides or {}), **settings})
     folder = Path(out) if out is not None else Path("runs") / f"{name}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    device = resolve_device(means.get("device", "auto"))
-    _make_folder(folder)
-    settings = {"experiment": name, "mode": mode, "preset": preset, "seed": means.get("seed", 7), "device": device}
-    write_json(folder / "config.json", {**settings, "config": dataclasses.asdict(config)})
-    return _execute(experiment, config, settings, folder, means.get("progress"))
+    place = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
+    mode = "bench" if bench else "run"
+    start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": place.device}
+    with _new_folder(folder):
+        write_json(folder / "config.json", {**start, "config": dataclasses.asdict(config)}, non_finite=str)
+        results = _execute(experiment, config, start, place)
+    return _write_results(results, place)
 
 
 def resume(folder: str | Path, *, progress: Progress | None = None) -> Results:
     """Continue a killed run from its folder to the result that an uninterrupted run gives."""
     folder = Path(folder)
-    stored = read_json(folder / "config.json")
-    try:
-        settings = {key: stored[key] for key in ("experiment", "mode", "preset", "seed", "device")}
-        config = stored["config"]
-        known = settings["mode"] in ("run", "bench") and isinstance(config, dict) and isinstance(settings["seed"], int)
-    except (KeyError, TypeError):
-        known = False
-    if not known:
-        raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
+    match read_json(folder / "config.json"):
+        case {"experiment": str(name), "mode": "run" | "bench" as mode, "preset": str(preset), "seed": int(seed),
+              "device": str(device), "config": dict(settings)}:  # fmt: skip
+            start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": device}
+        case _:
+            raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
     if (folder / "metrics.json").exists():
         raise ValueError(f"{folder}: expected an unfinished run, got a finished one; start a new one with --out")
-    resolve_device(settings["device"])
-    experiment = _experiment(settings["experiment"])
-    base = preset_of(experiment, settings["experiment"], settings["preset"])
-    config = configure(base, dict(flatten(config)))
-    return _execute(experiment, config, settings, folder, progress)
+    place = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
+    experiment: Experiment = plugins().resolve("experiments", name)()
+    config = configure(preset_of(experiment, name, preset), settings)
+    return _write_results(_execute(experiment, config, start, place), place)
 
 
 def preset_of(experiment: Experiment, name: str, preset: str) -> Any:
@@ -137,8 +149,6 @@ def preset_of(experiment: Experiment, name: str, preset: str) -> Any:
 
 def resolve_device(device: str) -> str:
     """Return "cpu" or "cuda" for "auto", "cpu" or "cuda"; a missing GPU is a ValueError."""
-    import torch
-
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device: expected auto, cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -146,73 +156,63 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def _experiment(name: str) -> Experiment:
-    from sciml.plugins import plugins
-
-    experiment: Experiment = plugins().resolve("experiments", name)()
-    return experiment
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"{folder}: expected a new or empty folder, got one in use; choose another --out or --resume it"
-        )
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a run; where the run fails with nothing worth resuming, remove what it made."""
+    made = not folder.exists()
+    if not made and (not folder.is_dir() or any(folder.iterdir())):
+        got = "got one in use; choose another --out or --resume it"
+        raise ValueError(f"{folder}: expected a new or empty folder, {got}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").touch()
     except OSError as error:
         raise ValueError(f"{folder}: expected a writable folder, got {error.strerror}; choose another --out") from None
-
-
-def _execute(
-    experiment: Experiment, config: Any, settings: dict[str, Any], folder: Path, progress: Progress | None
-) -> Results:
-    started, cpu_started = time.perf_counter(), time.process_time()
-    means = Run(folder, settings["seed"], settings["device"], progress or Progress(enabled=False))
-    means.log(
-        f"{settings['mode']} {settings['experiment']} {settings['preset']} "
-        f"seed {settings['seed']} on {settings['device']}"
-    )
     try:
-        results: Results = getattr(experiment, settings["mode"])(config, means)
-    except Exception as error:
-        means.log(f"failed: {type(error).__name__}: {error}")
-        checkpoints = folder / "checkpoints"
-        if not checkpoints.exists() or not any(checkpoints.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)  # nothing worth resuming: leave nothing half-written
+        yield
+    except Exception:
+        if not any((folder / "checkpoints").glob("*")):
+            for path in [folder] if made else list(folder.iterdir()):
+                remove = shutil.rmtree if path.is_dir() else os.unlink
+                with suppress(OSError):  # what failed first is what the user must read
+                    remove(path)
         raise
-    seconds = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu_started}
-    environment = {**describe_environment(), **settings, **means.records, **seconds}
-    _write_results(results, folder, environment)
-    means.log(f"done in {seconds['wall_s']:.0f} s")
-    return dataclasses.replace(results, folder=folder)
 
 
-def _write_results(results: Results, folder: Path, environment: Mapping[str, Any]) -> None:
+def _execute(experiment: Experiment, config: Any, start: Mapping[str, Any], run: Run) -> Results:
+    began, cpu_began = time.perf_counter(), time.process_time()
+    try:
+        run.log("{mode} {experiment} {preset} seed {seed} on {device}".format(**start))
+        results: Results = getattr(experiment, start["mode"])(config, run)
+    except Exception as error:
+        with suppress(OSError):  # a full disk may be what failed
+            run.log(f"failed: {type(error).__name__}: {error}")
+        raise
+    run.record(**start, wall_s=time.perf_counter() - began, cpu_s=time.process_time() - cpu_began)
+    return results
+
+
+def _write_results(results: Results, run: Run) -> Results:
+    environment = {**describe_environment(), **run.records}
+    seconds = {name: f"{environment[key]:.0f} s" for name, key in (("wall time", "wall_s"), ("CPU time", "cpu_s"))}
+    footer = {key: str(environment[key]) for key in ("experiment", "preset", "seed", "device", "sciml", "torch")}
     if results.surrogate is not None:
-        results.surrogate.save(folder / "surrogate")
-    shown = ("experiment", "preset", "seed", "device", "sciml", "torch", "commit", "wall_s", "cpu_s")
-    results.report.write(folder, footer={key: _short(environment[key]) for key in shown})
-    write_json(folder / "environment.json", environment)
-    write_json(folder / "metrics.json", results.metrics)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.0f}" if isinstance(value, float) else str(value)[:12]
+        results.surrogate.save(run.folder / "surrogate")
+    results.report.write(run.folder, footer={**footer, "commit": str(environment["commit"])[:12], **seconds})
+    write_json(run.folder / "environment.json", environment)
+    write_json(run.folder / "metrics.json", results.metrics)
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+    run.log(f"done in {seconds['wall time']}")
+    return dataclasses.replace(results, folder=run.folder)
 
 
 def describe_environment() -> dict[str, Any]:
     """Return versions, commit, machine and peak memory of this process."""
-    import torch
-
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "xarray")}
     return {
         "sciml": importlib.metadata.version("sciml-toolkit"),
         "commit": _commit(),
-        "python": sys.version.split()[0],
-        **versions,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "xarray")},
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -222,13 +222,11 @@ def describe_environment() -> dict[str, Any]:
 
 def _commit() -> str | None:
     root = Path(__file__).parent.parent
-    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
-        return None
-    try:
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    if (root / ".git").exists():  # else it is installed: a repository further up would be somebody else's
+        with suppress(OSError, subprocess.CalledProcessError):
+            command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None
 
 
 def content_hash(*arrays: Any) -> str:

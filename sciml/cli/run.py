@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,6 @@ def execute(name: str | None, resume: str | None, threads: int | None, *, bench:
 def _start(
     name: str, threads: int | None, *, bench: bool, preset: str | None, out: str | None, **options: Any
 ) -> Results:
-    from sciml.config import read_toml
     from sciml.plugins import plugins
 
     plugins().entry("experiments", name)  # an unknown name fails before anything heavy is imported
@@ -114,6 +114,14 @@ def _resume(folder: Path, name: str | None, threads: int | None) -> Results:
         return resume(folder, progress=Progress())
     except KeyboardInterrupt as error:
         raise Interrupted(folder) from error
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read overrides from a TOML file; its tables are those of the configuration."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: expected a TOML file with settings, got {error}") from None
 
 
 def _parse(settings: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +48,19 @@ def test_tensors_that_share_or_skip_memory_are_stored_apart(tmp_path):
     again = artifact.read_tensors(tmp_path / "t")
     assert torch.equal(again["c"], base.T)
     assert torch.equal(again["d"], base[:, ::2])
+
+
+def test_tensors_of_a_type_that_the_format_lacks_are_refused_in_one_sentence(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"/t: expected tensors of a type .*, got torch\.complex128; store views as real"
+    ):
+        artifact.write_tensors(tmp_path / "t", {"a": torch.zeros(2, dtype=torch.complex128)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_artifact_is_light_to_import():
+    code = "import sciml.artifact, sys; assert not {'torch', 'safetensors', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_atomic_folder_leaves_the_old_one_when_the_writer_fails(folder):
@@ -146,6 +161,11 @@ def test_weights_with_any_flipped_byte_are_refused(folder):
         path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
         with pytest.raises(ValueError, match=r"weights\.safetensors"):
             artifact.read_artifact(folder)
+
+
+def test_json_writes_what_is_not_finite_as_it_is_told(tmp_path):
+    artifact.write_json(tmp_path / "a.json", {"a": [math.inf, np.float32(-math.inf)], "b": math.nan}, non_finite=str)
+    assert artifact.read_json(tmp_path / "a.json") == {"a": ["inf", "-inf"], "b": "nan"}
 
 
 def test_json_writes_numpy_and_refuses_nothing_silently(tmp_path):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sciml import setting
-from sciml.config import configure, describe, read_toml
+from sciml.cli.run import read_toml
+from sciml.config import configure, describe
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Inner:
-    window: Window = setting(Window(), "time window")  # noqa: RUF009
+    window: Window = setting(Window(), "time window")
     rate: float = setting(1e-3, "learning rate")
 
 
@@ -39,9 +40,10 @@ class Config:
     widths: tuple[int, ...] = setting((8, 8), "sizes of layers")
     corner: tuple[float, float] = setting((1.0, 2.0), "a point", unit="m")
     mixed: int | float | str = setting(1, "a number or a name")
-    folder: Path | None = setting(None, "where data lie")  # noqa: RUF009
-    free: Any = setting(None, "anything")  # noqa: RUF009
-    inner: Inner = setting(Inner(), "nested settings")  # noqa: RUF009
+    folder: Path | None = setting(None, "where data lie")
+    grid: tuple[int | None, ...] = setting((), "sizes; None: as the data")
+    free: Any = setting(None, "anything")
+    inner: Inner = setting(Inner(), "nested settings")
 
 
 def test_describe_lists_leaves_with_value_unit_and_help():
@@ -73,6 +75,8 @@ def test_describe_lists_leaves_with_value_unit_and_help():
         ("mixed", "two", "two"),
         ("folder", "/data", Path("/data")),
         ("free", {"a": 1}, {"a": 1}),
+        ("free", {"inner": {"rate": 1}}, {"inner": {"rate": 1}}),
+        ("grid", "3, none", (3, None)),
     ],
 )
 def test_value_is_converted_to_the_type_of_its_setting(name, given_value, wanted):
@@ -148,8 +152,10 @@ def test_toml_tables_become_dotted_names(tmp_path):
         'n = 4\nlabel = "größe"\nwidths = [1, 2]\n[inner]\nrate = 0.5\n[inner.window]\nhigh = 2\n', encoding="utf-8"
     )
     overrides = read_toml(path)
-    assert overrides == {"n": 4, "label": "größe", "widths": [1, 2], "inner.rate": 0.5, "inner.window.high": 2}
+    dotted = {"n": 4, "label": "größe", "widths": [1, 2], "inner.rate": 0.5, "inner.window.high": 2}
+    assert configure(Config(), overrides) == configure(Config(), dotted)
     assert configure(Config(), overrides).inner.window.high == 2.0
+    assert configure(Config(), {**overrides, "inner.rate": "0.25"}).inner == Inner(Window(high=2.0), 0.25)
 
 
 @pytest.mark.parametrize("content", [b"n = ", b"\xff\xfe"])

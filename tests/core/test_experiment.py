@@ -101,6 +101,64 @@ def test_failed_run_leaves_nothing_half_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_failed_run_leaves_the_folder_that_was_there_before_as_it_was(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir(mode=0o700)
+    before = folder.stat()
+    with pytest.raises(RuntimeError, match="the solver diverged"):
+        sciml.run("failing", out=folder)
+    assert list(folder.iterdir()) == []
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_failed_run_is_cleared_and_told_even_where_its_log_cannot_be_written(tmp_path, monkeypatch):
+    log = sciml.Run.log
+
+    def full_disk(run, message):
+        if message.startswith("failed"):
+            raise OSError(28, "No space left on device")
+        log(run, message)
+
+    monkeypatch.setattr(sciml.Run, "log", full_disk)
+    with pytest.raises(RuntimeError, match="the solver diverged"):
+        sciml.run("failing", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resumed_run_that_fails_leaves_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "stop_after", True)
+    with pytest.raises(KeyboardInterrupt):
+        sciml.run("toy", out=tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    monkeypatch.setattr(Toy, "run", toys.Failing.run)
+    with pytest.raises(RuntimeError, match="the solver diverged"):
+        resume(tmp_path / "run")
+    assert {item.name for item in (tmp_path / "run").iterdir()} == {"config.json", "log.txt", "notes.txt"}
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_settings_that_are_not_finite_survive_a_resumed_run(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(Toy, "stop_after", True)
+    with pytest.raises(KeyboardInterrupt):
+        sciml.run("toy", out=tmp_path / "run", overrides={"fit.ridge": float(value)})
+    assert read_json(tmp_path / "run" / "config.json")["config"]["fit"]["ridge"] == value
+    monkeypatch.setattr(Toy, "stop_after", False)
+    seen, run = [], Toy.run
+    monkeypatch.setattr(Toy, "run", lambda self, config, means: seen.append(config) or run(self, config, means))
+    resume(tmp_path / "run")
+    np.testing.assert_equal(seen[0].fit.ridge, float(value))
+
+
+def test_report_says_in_words_how_it_was_made(tmp_path):
+    folder = sciml.run("toy", preset="quick", out=tmp_path / "run", seed=11).folder
+    text = (folder / "report.html").read_text()
+    wall = read_json(folder / "environment.json")["wall_s"]
+    for name, value in (("experiment", "toy"), ("seed", 11), ("wall time", f"{wall:.0f} s")):
+        assert f"<span>{name} <b>{value}</b></span>" in text
+    assert "wall_s" not in text
+
+
 def test_failed_run_keeps_what_can_be_resumed(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")

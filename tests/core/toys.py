@@ -232,7 +232,7 @@ class Fit:
 class ToyConfig:
     n_samples: int = setting(40, "samples of the exponential")
     length: float = setting(1.0, "length of the interval", unit="m")
-    fit: Fit = setting(Fit(), "polynomial")  # noqa: RUF009
+    fit: Fit = setting(Fit(), "polynomial")
     kinds: tuple[str, ...] = setting(("a", "b"), "labels")
     note: str | None = setting(None, "a remark")
 
