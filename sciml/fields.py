@@ -118,9 +118,8 @@ class FieldSpec:
         """Return the variable in this unit and order of dimensions, or raise a ValueError that says what is wrong."""
         here = f"{where} {self.name!r}"
         if self.name not in data.variables:
-            raise ValueError(
-                f"{here}: expected a variable with dims {self.dims}, got none; have {sorted(map(str, data.variables))}"
-            )
+            have = sorted(map(str, data.variables))
+            raise ValueError(f"{here}: expected a variable with dims {self.dims}, got none; have {have}")
         array = data[self.name]
         if set(array.dims) != set(self.dims):
             raise ValueError(f"{here}: expected dims {self.dims}, got {array.dims}; rename or reshape the variable")
@@ -131,33 +130,33 @@ class FieldSpec:
         if unit is None:
             raise ValueError(f"{here}: expected attrs['units'] convertible to {self.unit!r}, got none; set it")
         values = convert_units(array.transpose(*self.dims).values, str(unit), self.unit, here)
-        self._check_values(values, here)
-        coords = {name: coord for name, coord in array.coords.items() if name != self.name}
-        return xr.DataArray(values, dims=self.dims, coords=coords, attrs={**array.attrs, "units": self.unit})
-
-    def _check_values(self, values: np.ndarray, here: str) -> None:
         bad = ~np.isfinite(values)
         if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(
-                f"{here}: expected finite numbers, got {values[index]} at index {index} ({bad.sum()} in all)"
-            )
-        outside = self.outside(values, self.bounds)
-        if outside.any():
-            index = tuple(int(i) for i in np.argwhere(outside)[0])
-            point = np.array2string(np.asarray(values[index]), separator=", ")
-            raise ValueError(f"{here}: expected values inside {self.bounds} {self.unit}, got {point} at index {index}")
+            raise ValueError(f"{here}: expected finite numbers, got {_first(values, bad)} ({bad.sum()} in all)")
+        if complaint := self.complaint(values, self.bounds):
+            raise ValueError(f"{here}: {complaint}")
+        coords = {name: coord for name, coord in array.coords.items() if name != self.name}
+        return xr.DataArray(values, dims=self.dims, coords=coords, attrs={**array.attrs, "units": self.unit})
 
     def outside(self, values: np.ndarray, region: Region | None) -> np.ndarray:
         """Return the mask of the entries (or of the vectors along the last dimension) outside `region`."""
         if region is None:
             return np.zeros((), dtype=bool)
         if region.n_dims > 1 and values.shape[-1] != region.n_dims:
-            raise ValueError(
-                f"{self.name!r}: expected {region.n_dims} components in the last dimension of {self.dims}, "
-                f"got shape {values.shape}"
-            )
+            wanted = f"{region.n_dims} components in the last dimension of {self.dims}"
+            raise ValueError(f"{self.name!r}: expected {wanted}, got shape {values.shape}")
         return ~region.contains(values[..., None] if region.n_dims == 1 else values)
+
+    def complaint(self, values: np.ndarray, region: Region | None, kind: str = "") -> str:
+        """Return a sentence about what lies outside `region`, called "`kind` region"; an empty one if nothing does."""
+        mask = self.outside(values, region)
+        got = f"got {_first(values, mask)} ({mask.sum()} outside)" if mask.any() else ""
+        return f"expected values inside {kind}{region} {self.unit}, {got}" if got else ""
+
+
+def _first(values: np.ndarray, mask: np.ndarray) -> str:
+    index = tuple(int(i) for i in np.argwhere(mask)[0])
+    return f"{np.array2string(np.asarray(values[index]), separator=', ')} at index {index}"
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         coords = {name: (unit, tuple(map(float, values))) for name, (unit, values) in self.coords.items()}
-        for name, value in (("inputs", tuple(self.inputs)), ("outputs", tuple(self.outputs)), ("coords", coords)):
-            object.__setattr__(self, name, value)
+        vars(self).update(inputs=tuple(self.inputs), outputs=tuple(self.outputs), coords=coords)
         names = [spec.name for spec in (*self.inputs, *self.outputs)]
         if len(set(names)) != len(names):
             raise ValueError(f"Spec: expected distinct names, got {names}")

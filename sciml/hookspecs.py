@@ -55,7 +55,10 @@ class Hooks:
 
     @hookspec
     def sciml_datasets(self) -> list[Registration]:  # type: ignore[empty-body]
-        """Return data sets; a target is a `sciml_datasets.DatasetCard` maker or a file format."""
+        """Return data sets.
+
+        A target is a `sciml_datasets.DatasetSource`, or a callable without arguments that gives one.
+        """
 
     @hookspec
     def sciml_couplings(self) -> list[Registration]:  # type: ignore[empty-body]

@@ -16,6 +16,7 @@ import xarray as xr
 from sciml import artifact
 from sciml.fields import Region, Spec, region_from_json
 from sciml.operator import Operator
+from sciml.plugins import plugins
 
 Outside = Literal["raise", "warn", "allow"]
 
@@ -120,44 +121,30 @@ class Surrogate(Operator):
         """Return a sentence for each checked input that leaves the training domain."""
         found = {}
         for field in self.spec.inputs:
-            region = self.domain.get(field.name)
-            mask = field.outside(checked[field.name].values, region)
-            if mask.any():
-                index = tuple(int(i) for i in np.argwhere(mask)[0])
-                value = np.array2string(checked[field.name].values[index], separator=", ")
-                found[field.name] = (
-                    f"input {field.name!r}: expected values inside the training domain {region} {field.unit}, "
-                    f"got {value} at index {index} ({int(mask.sum())} outside)"
-                )
+            values, region = checked[field.name].values, self.domain.get(field.name)
+            if complaint := field.complaint(values, region, "the training domain "):
+                found[field.name] = f"input {field.name!r}: {complaint}"
         return found
 
     def _apply(self, inputs: xr.Dataset) -> xr.Dataset:
-        reference = next((t for t in self.network.state_dict().values() if t.is_floating_point()), torch.zeros(1))
-        tensors = {
-            name: torch.as_tensor(
-                np.array(inputs[name].values, dtype=float), dtype=reference.dtype, device=reference.device
-            )
-            for name in (field.name for field in self.spec.inputs)
-        }
+        weights = self.network.state_dict().values()
+        like = next((tensor for tensor in weights if tensor.is_floating_point()), torch.zeros(1))
+        arrays = {field.name: np.array(inputs[field.name].values, dtype=float) for field in self.spec.inputs}
         with torch.no_grad():
-            outputs = self.network(**tensors)
+            outputs = self.network(**{name: torch.as_tensor(array).to(like) for name, array in arrays.items()})
         if absent := {field.name for field in self.spec.outputs} - set(outputs):
             raise ValueError(f"{type(self.network).__name__}.forward: expected outputs {sorted(absent)} too, got none")
-        coords: dict[str, Any] = {str(name): coord for name, coord in inputs.coords.items()}
-        for name, (unit, values) in self.spec.coords.items():
-            coords[name] = (name, np.array(values), {"units": unit})
-        arrays = {}
+        variables = {}
         for field in self.spec.outputs:
             attrs = {"units": field.unit, "long_name": field.description or field.name}
             if field.name.endswith("_std"):
                 attrs["standard_name_modifier"] = "standard_error"
-            kept = {
-                name: coord for name, coord in coords.items() if set(getattr(coord, "dims", (name,))) <= set(field.dims)
-            }
-            arrays[field.name] = xr.DataArray(
-                np.array(outputs[field.name].detach().cpu().numpy()), dims=field.dims, coords=kept, attrs=attrs
-            )
-        return xr.Dataset(arrays)
+            variables[field.name] = (field.dims, outputs[field.name].numpy(force=True).copy(), attrs)
+        dims = {dim for field in self.spec.outputs for dim in field.dims}
+        coords: dict[Any, Any] = {name: coord for name, coord in inputs.coords.items() if set(coord.dims) <= dims}
+        for name, (unit, values) in self.spec.coords.items():
+            coords[name] = (name, np.array(values), {"units": unit})
+        return xr.Dataset(variables, coords)
 
     def to(self, device: str | torch.device) -> Surrogate:
         """Move the network to a device and return the surrogate."""
@@ -166,8 +153,6 @@ class Surrogate(Operator):
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate into the folder `path`: manifest.json and weights.safetensors, whole or not at all."""
-        from sciml.plugins import plugins
-
         manifest = {
             "surrogate": self.network.registered,
             "distribution": plugins().distribution_of("surrogates", self.network.registered),
@@ -188,16 +173,13 @@ def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
         The folder is no artifact, is damaged, of an unknown version, or its plugin is missing (the message names the
         package to install).
     """
-    from sciml.plugins import plugins
-
     manifest, tensors = artifact.read_artifact(path, device)
     name = str(manifest["surrogate"])
     try:
         kind = plugins().resolve("surrogates", name)
     except LookupError as error:
-        raise ValueError(
-            f"{path}: needs the surrogate {name!r} of the package {manifest['distribution']!r}: {error}"
-        ) from error
+        package = manifest["distribution"]
+        raise ValueError(f"{path}: needs the surrogate {name!r} of the package {package!r}: {error}") from error
     try:
         network = kind(**manifest["config"])
         floating = (tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
@@ -205,13 +187,11 @@ def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
         spec = Spec.from_json(manifest["spec"])
         domain = {key: region for key, value in manifest["domain"].items() if (region := region_from_json(value))}
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected a configuration and weights of {name!r}, got a mismatch: {error}"
-        ) from error
+        wanted = f"a configuration and weights of {name!r}"
+        raise ValueError(f"{path}: expected {wanted}, got a mismatch: {error}") from error
     if network.spec != spec:
-        raise ValueError(
-            f"{path}: expected the spec that {name!r} has in the installed version, got another; retrain or update"
-        )
+        wanted = f"the spec that {name!r} has in the installed version"
+        raise ValueError(f"{path}: expected {wanted}, got another; retrain or update")
     return Surrogate(network.to(device), domain=domain, provenance=manifest["provenance"])
 
 
