@@ -1,4 +1,4 @@
-"""The modal operator: identification from synthetic modes, its formula, the fast listener, and real waves past the window."""
+"""The modal operator: identification of synthetic modes, the formula, the fast listener, waves past the window."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BAND = (2 * np.pi * F_MAX / 343.0 * 1.2, 0.5)
 
 @pytest.fixture(scope="module")
 def known():
-    """A modal operator with real mode shapes, complex excitations, and poles that are all well below the Nyquist rate."""
+    """A modal operator with real mode shapes, complex excitations, and poles below the Nyquist rate."""
     rng = np.random.default_rng(43)
     sensors = sensor_grid(*SQUARE.bounding_box, 2.0, MEDIUM)
     network = ModalOperator(SQUARE.boxes, sensors, (MEDIUM.sigma0, MEDIUM.amplitude), len(DELTA), BAND).double()
@@ -154,7 +154,7 @@ def test_excitations_equal_dense_least_squares_for_complex_and_real_poles():
 
 
 def test_regularization_is_the_one_that_continues_left_out_training_sources_best(small):
-    """Recomputed with dense least squares; the only argument is the training subspace, so no test source can be seen."""
+    """By dense least squares; the only argument is the training subspace: no test source can be seen."""
     amplitude = small.subspace.amplitude[:, :, :40]
     subspace = Subspace(small.subspace.shapes[:, :40], small.subspace.strength[:40], amplitude, 0.0)
     chosen = choose_recursion(subspace)

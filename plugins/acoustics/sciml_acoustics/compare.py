@@ -58,9 +58,12 @@ def relative_l2(predicted: Array, truth: Array, weight: Array | None = None) -> 
 
 
 def responses(surrogate: Surrogate, source: Array, receiver: Array, time_: Array) -> Array:
-    """Return predicted pressures (source, time, receiver), Pa, a few sources at a time to bound the memory."""
+    """Return predicted pressures (source, time, receiver), Pa, a few sources at a time to bound the memory.
+
+    Held-out sources may lie outside the training domain, in a user's files: they are judged all the same.
+    """
     parts = [
-        surrogate.predict(queries(part, receiver, time_))["pressure"].values.transpose(0, 2, 1)
+        surrogate.predict(queries(part, receiver, time_), outside="allow")["pressure"].values.transpose(0, 2, 1)
         for part in np.array_split(source, max(1, len(source) // 8))
     ]
     return np.concatenate(parts)
@@ -79,8 +82,7 @@ def judge_lookup(name: str, lookup: Lookup, scene: Scene) -> Row:
     """Judge a table of the training responses the same way; between nodes it uses the scene's interpolation."""
     test, between = scene.test, scene.off_nodes.interpolation
     off_nodes = lookup.predict(test.source_position, between)
-    same_nodes = test.node_position.shape == scene.train.node_position.shape
-    predicted = lookup.predict(test.source_position) if same_nodes else off_nodes
+    predicted = lookup.predict(test.source_position) if test.shares_nodes(scene.train) else off_nodes
     one, values = between[:1], np.ones(between.shape[1])
     weights_ms = latency_ms(lambda: lookup.weights(test.source_position[:1]), n_calls=5)
     cost = Cost(lookup.n_bytes, 0.0, weights_ms + latency_ms(lambda: one @ values, n_calls=5))

@@ -77,12 +77,16 @@ class Waves:
         )
 
     @classmethod
-    def from_dataset(cls, data: xr.Dataset, f_max: float = 1000.0) -> Waves:
+    def from_dataset(cls, data: xr.Dataset, f_max: float = 1000.0, where: str = "waves") -> Waves:
         """Return the waves of a dataset as read; nodes without weights count equally over their bounding box.
 
         The pulse must be Gaussian: where the files hold the sampled initial pressure, its peak is taken from there and
-        its shape is checked. `f_max` (Hz) is used where the files say nothing.
+        its shape is checked. `f_max` (Hz) is used where the files say nothing; errors start with `where`.
         """
+        for name in ("pressure", "source_position", "node_position", "time"):
+            if name not in data.variables:
+                got = ", ".join(sorted(map(str, data.variables)))
+                raise ValueError(f"{where}: expected the variable {name!r}, got {got}; give files of room acoustics")
         attrs = data.attrs
         c, f_max = float(attrs.get("c", 343.0)), float(attrs.get("f_max", f_max))
         medium = Medium(
@@ -95,26 +99,44 @@ class Waves:
         nodes = data["node_position"].values.astype(np.float64)
         source = data["source_position"].values.astype(np.float64)
         if "initial_pressure" in data:
-            medium = replace(medium, amplitude=_peak(data, source, medium))
+            medium = replace(medium, amplitude=_peak(data, source, medium, where))
         weight = np.full(len(nodes), float(np.prod(np.ptp(nodes, axis=0))) / len(nodes))
         if "node_weight" in data:
             weight = data["node_weight"].values.astype(np.float64)
         time = data["time"].values.astype(np.float64)
         if len(time) < 4 or np.ptp(np.diff(time)) > 1e-3 * (time[1] - time[0]):
-            raise ValueError(f"time: expected four or more uniform output times from the pulse on, got {time[:4]} s")
-        return cls(source, nodes, weight, time - time[0], data["pressure"].values.astype(np.float32), medium)
+            raise ValueError(
+                f"{where} time: expected four or more uniform times from the pulse on, got {time[:4]} s; resample"
+            )
+        if abs(time[0]) > 1e-3 * (time[1] - time[0]):
+            raise ValueError(
+                f"{where} time: expected the pulse at 0 s as first output, got {time[0]:g} s; shift the times"
+            )
+        if not (weight > 0.0).all():
+            raise ValueError(f"{where} node_position: expected nodes that fill a room, got a flat one; drop that axis")
+        pressure = data["pressure"].values.astype(np.float32)
+        if not (np.isfinite(pressure).all() and pressure.any((1, 2)).all()):
+            raise ValueError(
+                f"{where} pressure: expected finite numbers, not all zero, got others; generate the files again"
+            )
+        return cls(source, nodes, weight, time - time[0], pressure, medium)
+
+    def shares_nodes(self, other: Waves) -> bool:
+        """Tell whether both were recorded at the same nodes in the same order."""
+        own, theirs = self.node_position, other.node_position
+        return own.shape == theirs.shape and np.allclose(own, theirs)
 
 
-def _peak(data: xr.Dataset, source: Array, medium: Medium) -> float:
+def _peak(data: xr.Dataset, source: Array, medium: Medium, where: str) -> float:
     """Return the peak of the sampled pulses (Pa); pulses of another shape than the Gaussian are refused."""
     pulse = gaussian_pulse(source, data["sensor_position"].values, medium.sigma0)
     sampled = data["initial_pressure"].values.astype(np.float64)
-    peak = float((pulse * sampled).sum() / (pulse**2).sum())
-    error = float(np.linalg.norm(sampled - peak * pulse) / np.linalg.norm(sampled))
-    if error > 0.02:
+    peak = float((pulse * sampled).sum() / max((pulse**2).sum(), np.finfo(float).tiny))
+    error = float(np.linalg.norm(sampled - peak * pulse) / max(np.linalg.norm(sampled), np.finfo(float).tiny))
+    if error > 0.02 or peak == 0.0:
         raise ValueError(
-            f"initial_pressure: expected Gaussian pulses of width sigma0 = {medium.sigma0:.4g} m around the source "
-            f"positions, got pulses that differ by {100 * error:.0f} %; check sigma0, f_max and source_position"
+            f"{where} initial_pressure: expected Gaussian pulses of width sigma0 = {medium.sigma0:.4g} m around the "
+            f"source positions, got pulses that differ by {100 * error:.0f} %; check sigma0, f_max and source_position"
         )
     return peak
 

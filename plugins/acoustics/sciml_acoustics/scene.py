@@ -129,48 +129,66 @@ def _read(config: AcousticsConfig, run: Run) -> Scene:
     folder = Path(str(config.data))
     reader = find_format(folder)
     splits = FORMATS[reader].read(folder)
-    if "train" not in splits:
-        splits = _split(splits[next(iter(splits))], run.seed)
+    if len(splits) == 1:
+        splits = _split(next(iter(splits.values())), run.seed, folder)
     held_out = "test" if "test" in splits else "val"
-    train, test = (Waves.from_dataset(splits[name], config.solver.f_max) for name in ("train", held_out))
-    region = _region_of(config, np.concatenate([train.node_position, test.node_position]))
-    if not np.allclose(train.time, test.time):
-        raise ValueError(f"{folder}: expected equal output times in train and {held_out}, got different ones")
-    generator = np.random.default_rng([run.seed, 12])
-    same_mesh = train.node_position.shape == test.node_position.shape and np.allclose(
-        train.node_position, test.node_position
+    if not {"train", held_out} <= set(splits):
+        got = ", ".join(splits)
+        raise ValueError(f"{folder}: expected train and test or val, or one split alone, got {got}; rename the folders")
+    train, test = (
+        Waves.from_dataset(splits[name], config.solver.f_max, f"{folder} {name}") for name in ("train", held_out)
     )
-    if same_mesh:  # keep some nodes out of the training: they are the receivers off the nodes
+    region = _region_of(config, train, test)
+    if train.time.shape != test.time.shape or not np.allclose(
+        train.time, test.time, rtol=0.0, atol=1e-3 * train.time[1]
+    ):
+        raise ValueError(
+            f"{folder}: expected equal output times in train and {held_out}, got different ones; resample one of them"
+        )
+    generator = np.random.default_rng([run.seed, 12])
+    if train.shares_nodes(test):  # keep some nodes out of the training: they are the receivers off the nodes
         chosen = generator.permutation(len(train.node_weight))
-        n_out = min(config.n_receivers, len(chosen) // 5)
+        n_out = max(min(config.n_receivers, len(chosen) // 5), 1)
         receivers, truth = test.node_position[chosen[:n_out]], test.pressure[:, :, chosen[:n_out]]
         train, test = train.nodes(np.sort(chosen[n_out:])), test.nodes(np.sort(chosen[n_out:]))
     else:
         receivers, truth = test.node_position, test.pressure
     origin = (
         f"Read from {folder} ({reader}): {len(train.source_position)} training sources, {len(test.source_position)} "
-        f"held-out sources of the split {held_out!r}, {len(receivers)} receivers at nodes that no fit has seen. All "
-        "nodes count equally, since the files hold no quadrature weights."
+        f"held-out sources of the split {held_out!r}, {len(receivers)} receivers at nodes that no fit has seen."
     )
+    if "node_weight" not in splits["train"]:
+        origin += " All nodes count equally, since the files hold no quadrature weights."
     off_nodes = OffNodes(receivers, truth, scattered_interpolation(train.node_position, receivers))
     return Scene(region, train, test, off_nodes, origin)
 
 
-def _split(data: Any, seed: int) -> dict[str, Any]:
+def _split(data: Any, seed: int, folder: Path) -> dict[str, Any]:
     """Split one set of simulations: a fifth of the sources is held out."""
-    n = data.sizes["source"]
+    n = data.sizes.get("source", 0)
+    if n < 2:
+        raise ValueError(
+            f"{folder}: expected at least two sources, one to train on and one held out, got {n}; add files"
+        )
     index = split_exactly([str(i) for i in range(n)], {"train": n - max(n // 5, 1), "test": max(n // 5, 1)}, seed)
     return {name: data.isel(source=np.sort(rows)) for name, rows in index.items()}
 
 
-def _region_of(config: AcousticsConfig, nodes: Array) -> Region:
-    if config.room == "auto":
-        return Region.around(nodes)
-    region = Region(room(config.room).boxes)
-    outside = ~region.contains(nodes, 1e-6)
-    if outside.any():
+def _region_of(config: AcousticsConfig, train: Waves, test: Waves) -> Region:
+    """Return the box around all nodes, or the named room; a node or source outside it is refused."""
+    nodes = np.concatenate([train.node_position, test.node_position])
+    region = Region.around(nodes) if config.room == "auto" else Region(room(config.room).boxes)
+    if region.n_dims != train.n_axis:
         raise ValueError(
-            f"room {config.room!r}: expected all mesh nodes of {config.data} inside, got {outside.sum()} outside, the "
-            f"first at {nodes[outside][0].tolist()} m; choose another room or auto"
+            f"room {config.room!r}: expected a room of {train.n_axis} dimensions as the nodes of {config.data}, got "
+            f"{region.n_dims}; choose another room or auto"
         )
+    sources = np.concatenate([train.source_position, test.source_position])
+    for what, points in (("mesh nodes", nodes), ("sources", sources)):
+        outside = ~region.contains(points, 1e-6)
+        if outside.any():
+            raise ValueError(
+                f"room {config.room!r}: expected all {what} of {config.data} inside {region} m, got {outside.sum()} "
+                f"outside, the first at {points[outside][0].tolist()} m; choose another room, or correct the positions"
+            )
     return region
