@@ -17,33 +17,29 @@ if TYPE_CHECKING:
     from sciml.surrogate import Network, Surrogate, load, training_domain
     from sciml.training import fit
 
-_HOME = {
-    "setting": "config",
-    "Experiment": "experiment",
-    "Results": "experiment",
-    "Run": "experiment",
-    "run": "experiment",
-    "FieldSpec": "fields",
-    "Region": "fields",
-    "Spec": "fields",
-    "Operator": "operator",
-    "catalogue": "plugins",
-    "Report": "report",
-    "Network": "surrogate",
-    "Surrogate": "surrogate",
-    "load": "surrogate",
-    "training_domain": "surrogate",
-    "fit": "training",
+__all__ = [
+    "Experiment", "FieldSpec", "Network", "Operator", "Region", "Registration", "Report", "Results", "Run", "Spec",
+    "Surrogate", "catalogue", "fit", "hookimpl", "load", "run", "setting", "training_domain",
+]  # fmt: skip
+_HOMES = {
+    "config": ["setting"],
+    "experiment": ["Experiment", "Results", "Run", "run"],
+    "fields": ["FieldSpec", "Region", "Spec"],
+    "operator": ["Operator"],
+    "plugins": ["catalogue"],
+    "report": ["Report"],
+    "surrogate": ["Network", "Surrogate", "load", "training_domain"],
+    "training": ["fit"],
 }
-
-__all__ = ["Registration", "hookimpl", *_HOME]  # noqa: PLE0604  the lazy names below
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"sciml.{_HOME[name]}"), name)
+    """Import a public name when it is first asked for, so that `sciml --help` imports no torch."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"sciml.{module}"), name)
     raise AttributeError(f"module 'sciml' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

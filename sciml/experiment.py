@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import hashlib
 import importlib.metadata
 import os
@@ -15,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +60,7 @@ class Run:
     def log(self, message: str) -> None:
         """Append a line with the time to log.txt."""
         with (self.folder / "log.txt").open("a") as stream:
-            stream.write(f"{datetime.datetime.now().isoformat(timespec='seconds')} {message}\n")
+            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {message}\n")
 
     def record(self, **values: Any) -> None:
         """Keep values, such as a data hash, for environment.json."""
@@ -86,18 +84,9 @@ class Experiment(ABC):
         """Measure this project and its peers side by side; the metrics hold the keys of `run` and of the peers."""
 
 
-def run(
-    name: str,
-    *,
-    preset: str = "default",
-    out: str | Path | None = None,
-    seed: int = 7,
-    device: str = "auto",
-    progress: Progress | None = None,
-    bench: bool = False,
-    overrides: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Results:
+def run(name: str, *, preset: str = "default", out: str | Path | None = None, seed: int = 7, device: str = "auto",
+        progress: Progress | None = None, bench: bool = False, overrides: Mapping[str, Any] | None = None,
+        **settings: Any) -> Results:  # fmt: skip
     """Run the experiment `name`; the same as `sciml run NAME`.
 
     Parameters
@@ -111,33 +100,21 @@ def run(
     bench : measure the peers too, as `sciml bench NAME`.
     overrides, settings : settings by name; dotted ones as ``overrides={"a.b": value}``.
     """
-    experiment: Experiment = plugins().resolve("experiments", name)()
-    config = configure(preset_of(experiment, name, preset), {**(overrides or {}), **settings})
+    mode, device = "bench" if bench else "run", resolve_device(device)
+    config = configure(preset_of(_experiment(name), name, preset), {**(overrides or {}), **settings})
+    start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": device}
     folder = Path(out) if out is not None else Path("runs") / f"{name}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    place = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
-    mode = "bench" if bench else "run"
-    start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": place.device}
     with _new_folder(folder):
-        write_json(folder / "config.json", {**start, "config": dataclasses.asdict(config)}, non_finite=str)
-        results = _execute(experiment, config, start, place)
+        write_json(folder / "config.json", {**start, "config": asdict(config)}, non_finite=str)
+        results, place = _execute(folder, progress)
     return _write_results(results, place)
 
 
 def resume(folder: str | Path, *, progress: Progress | None = None) -> Results:
     """Continue a killed run from its folder to the result that an uninterrupted run gives."""
-    folder = Path(folder)
-    match read_json(folder / "config.json"):
-        case {"experiment": str(name), "mode": "run" | "bench" as mode, "preset": str(preset), "seed": int(seed),
-              "device": str(device), "config": dict(settings)}:  # fmt: skip
-            start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": device}
-        case _:
-            raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
-    if (folder / "metrics.json").exists():
+    if (Path(folder) / "metrics.json").exists():
         raise ValueError(f"{folder}: expected an unfinished run, got a finished one; start a new one with --out")
-    place = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
-    experiment: Experiment = plugins().resolve("experiments", name)()
-    config = configure(preset_of(experiment, name, preset), settings)
-    return _write_results(_execute(experiment, config, start, place), place)
+    return _write_results(*_execute(Path(folder), progress))
 
 
 def preset_of(experiment: Experiment, name: str, preset: str) -> Any:
@@ -156,15 +133,20 @@ def resolve_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
+def _experiment(name: str) -> Experiment:
+    experiment: Experiment = plugins().resolve("experiments", name)()
+    return experiment
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
     """Make the folder of a run; where the run fails with nothing worth resuming, remove what it made."""
     made = not folder.exists()
-    if not made and (not folder.is_dir() or any(folder.iterdir())):
-        got = "got one in use; choose another --out or --resume it"
-        raise ValueError(f"{folder}: expected a new or empty folder, {got}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            got = "got one in use; choose another --out or --resume it"
+            raise ValueError(f"{folder}: expected a new or empty folder, {got}")
         (folder / "log.txt").touch()
     except OSError as error:
         raise ValueError(f"{folder}: expected a writable folder, got {error.strerror}; choose another --out") from None
@@ -179,17 +161,27 @@ def _new_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _execute(experiment: Experiment, config: Any, start: Mapping[str, Any], run: Run) -> Results:
+def _execute(folder: Path, progress: Progress | None) -> tuple[Results, Run]:
+    """Run what config.json says, new or resumed: both take the same way."""
+    match read_json(folder / "config.json"):
+        case {"experiment": str(name), "mode": "run" | "bench" as mode, "preset": str(preset), "seed": int(seed),
+              "device": str(device), "config": dict(settings)}:  # fmt: skip
+            run = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
+        case _:
+            raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
+    experiment = _experiment(name)
+    config = configure(preset_of(experiment, name, preset), settings)
     began, cpu_began = time.perf_counter(), time.process_time()
     try:
-        run.log("{mode} {experiment} {preset} seed {seed} on {device}".format(**start))
-        results: Results = getattr(experiment, start["mode"])(config, run)
+        run.log(f"{mode} {name} {preset} seed {seed} on {device}")
+        results: Results = getattr(experiment, mode)(config, run)
     except Exception as error:
         with suppress(OSError):  # a full disk may be what failed
             run.log(f"failed: {type(error).__name__}: {error}")
         raise
-    run.record(**start, wall_s=time.perf_counter() - began, cpu_s=time.process_time() - cpu_began)
-    return results
+    run.record(experiment=name, mode=mode, preset=preset, seed=seed, device=device)
+    run.record(wall_s=time.perf_counter() - began, cpu_s=time.process_time() - cpu_began)
+    return results, run
 
 
 def _write_results(results: Results, run: Run) -> Results:
@@ -198,12 +190,14 @@ def _write_results(results: Results, run: Run) -> Results:
     footer = {key: str(environment[key]) for key in ("experiment", "preset", "seed", "device", "sciml", "torch")}
     if results.surrogate is not None:
         results.surrogate.save(run.folder / "surrogate")
-    results.report.write(run.folder, footer={**footer, "commit": str(environment["commit"])[:12], **seconds})
+    results.report.write(
+        run.folder, footer={**footer, "commit": str(environment["commit"] or "unknown")[:12], **seconds}
+    )
     write_json(run.folder / "environment.json", environment)
     write_json(run.folder / "metrics.json", results.metrics)
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     run.log(f"done in {seconds['wall time']}")
-    return dataclasses.replace(results, folder=run.folder)
+    return replace(results, folder=run.folder)
 
 
 def describe_environment() -> dict[str, Any]:

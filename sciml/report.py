@@ -7,14 +7,14 @@ import html
 import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib import style
 from matplotlib.figure import Figure
 from scipy.io import wavfile
 
@@ -31,13 +31,8 @@ STYLE: dict[Any, Any] = {
     **{"axes.grid": True, "grid.color": "#e6e8ea", "axes.axisbelow": True, "legend.frameon": False},
     **{"axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.8, "image.cmap": MAGNITUDE},
     **{"axes.titlesize": "medium", "axes.titlelocation": "left", "figure.constrained_layout.use": True},
+    "axes.prop_cycle": cycler(color=CYCLE),
 }
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src data: 'unsafe-inline'"><title>{title}</title>
-<style>{css}</style></head><body><main><header><h1>{title}</h1>{summary}<p class="small">{footer}</p></header>
-{blocks}</main></body></html>
-"""
 
 
 class Report:
@@ -79,9 +74,9 @@ class Report:
         with plot_style():
             figure.savefig(buffer := io.BytesIO(), format="png", dpi=192, metadata={"Software": None})
         source = self._embed(f"plots/{name}.png", "image/png", buffer.getvalue())
-        style = f'style="--width: {96 * figure.get_figwidth():.0f}px"'
+        width = f"--width: {96 * figure.get_figwidth():.0f}px"
         image = f'<div class="scroll card"><img src="{source}" alt="{html.escape(alt or caption)}"></div>'
-        self._blocks.append(f"<figure {style}>{image}<figcaption>{_inline(caption)}</figcaption></figure>")
+        self._blocks.append(f'<figure style="{width}">{image}<figcaption>{_inline(caption)}</figcaption></figure>')
 
     def audio(self, name: str, samples: np.ndarray, rate: int, caption: str) -> None:
         """Add a sound (time,) in [-1, 1] at its own level, 16 bit; it is also written as ``audio/<name>.wav``."""
@@ -94,10 +89,10 @@ class Report:
 
     def write(self, folder: str | Path, footer: Mapping[str, str] | None = None) -> Path:
         """Write plots, sounds, then `report.html`, each whole or not at all; `footer` is small print by the title."""
-        css = resources.files("sciml").joinpath("report.css").read_text(encoding="utf-8")
+        page, css = (resources.files("sciml").joinpath(f"report.{kind}").read_text("utf-8") for kind in ("html", "css"))
         small = " ".join(f"<span>{_cell(name)} <b>{_cell(value)}</b></span>" for name, value in (footer or {}).items())
         texts = {"title": html.escape(self.title), "summary": _paragraphs(self.summary), "footer": small}
-        page = PAGE.format(**texts, css=css, blocks="\n".join(self._blocks))
+        page = page.format(**texts, css=css, blocks="\n".join(self._blocks))
         for path, content in {**self._files, "report.html": page.encode()}.items():
             (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(Path(folder) / path) as temporary:
@@ -111,13 +106,9 @@ class Report:
         return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-@contextmanager
-def plot_style() -> Iterator[None]:
+def plot_style() -> AbstractContextManager[None]:
     """Use the house look, whatever the user's matplotlibrc says; draw inside it, so that new lines get it too."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)})
-        yield
+    return style.context(STYLE, after_reset=True)
 
 
 def new_figure(
