@@ -138,8 +138,24 @@ def static_latency(network: ModalOperator, scene: Scene) -> float:
         return latency_ms(lambda: listener(next(sources)), n_calls=2000)
 
 
-def extrapolate(surrogate: Surrogate, long: Waves, window_end: float) -> tuple[float, Array]:
-    """Return the relative L2 error after `window_end` (s) over all nodes and sources, and the predicted long waves."""
+def extrapolate(surrogate: Surrogate, long: Waves, known: Array) -> tuple[dict[str, float], Array]:
+    """Judge a surrogate at times that the training never showed it, over all nodes.
+
+    Parameters
+    ----------
+    long : waves over a longer window, at more times.
+    known : output times (s) of the training waves.
+
+    Returns
+    -------
+    Mean relative L2 errors after the training window and between its output times; the predicted long waves.
+    """
     predicted = responses(surrogate, long.source_position, long.node_position, long.time)
-    later = long.time > window_end + 1e-9
-    return float(relative_l2(predicted[:, later], long.pressure[:, later], long.node_weight).mean()), predicted
+    later = long.time > known[-1] + 1e-9
+    between = ~later & (np.abs(long.time[:, None] - known).min(1) > 1e-9)
+    masks = {"extrapolation_rel_l2": later, "between_samples_rel_l2": between}
+    errors = {
+        name: float(relative_l2(predicted[:, mask], long.pressure[:, mask], long.node_weight).mean())
+        for name, mask in masks.items()
+    }
+    return errors, predicted

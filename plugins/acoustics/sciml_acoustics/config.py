@@ -24,6 +24,14 @@ class SolverConfig:
     t_long: float = setting(0.2, "length of the window that extrapolation is judged on", "s")
     n_long: int = setting(10, "held-out sources that extrapolation is judged on")
 
+    def __post_init__(self) -> None:
+        _check(self, "solver", ("impedance", "f_max", "t_max", "ppw", "source_ppw"), ("order", "n_test", "n_long"))
+        if self.padding < 0.0 or self.t_max * self.f_max < 2.0 or self.t_long <= self.t_max:
+            raise ValueError(
+                "solver: expected padding >= 0 m, t_max of two periods of f_max or more, and t_long beyond t_max, got "
+                f"{self.padding:g} m, {self.t_max:g} s at {self.f_max:g} Hz and {self.t_long:g} s; change them together"
+            )
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -37,6 +45,12 @@ class FitConfig:
     linear_rank: int = setting(100, "source coefficients of the linear operator")
     two_step_rank: int = setting(80, "source coefficients of the two-step operator")
     two_step_steps: int = setting(60, "optimization steps of the two-step trunk")
+
+    def __post_init__(self) -> None:
+        counts = ("max_rank", "linear_rank", "two_step_rank", "two_step_steps")
+        _check(self, "fits", ("band", "margin", "sensor_ppw"), counts)
+        if not 0.0 <= self.tolerance < 1.0:
+            raise ValueError(f"fits.tolerance: expected a share from 0 to below 1, got {self.tolerance}; 1e-3 is usual")
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,18 @@ class AcousticsConfig:
         DeepONetFit(n_sources=None, n_coordinates=2000, budget_cpu_s=60.0, every=20, fixes=("shared_coordinates",)),
         "training with coordinates shared by all sources",
     )
+
+    def __post_init__(self) -> None:
+        _check(self, "", (), ("n_receivers",))
+
+
+def _check(config: object, where: str, positive: tuple[str, ...], counts: tuple[str, ...]) -> None:
+    """Refuse settings that are not positive, and counts below one; the sentence has the name that --set takes."""
+    for name in (*positive, *counts):
+        value = getattr(config, name)
+        if not value > 0:
+            kind = "a count of at least 1" if name in counts else "a positive number"
+            raise ValueError(f"{where + '.' if where else ''}{name}: expected {kind}, got {value}; raise it")
 
 
 PRESETS = {

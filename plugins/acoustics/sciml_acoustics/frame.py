@@ -52,13 +52,20 @@ class CosineFrame(torch.nn.Module):
 
     def forward(self, position: torch.Tensor) -> torch.Tensor:
         """Return the functions (receiver, feature) at `position` (receiver, axis), m."""
-        product: torch.Tensor | None = None
+        return self._product(position, None)
+
+    def gradient(self, position: torch.Tensor) -> torch.Tensor:
+        """Return the derivatives (axis, receiver, feature) of the functions, 1/m."""
+        return torch.stack([self._product(position, axis) for axis in range(len(self.orders))])
+
+    def _product(self, position: torch.Tensor, derived: int | None) -> torch.Tensor:
+        """Multiply the cosines of all axes; along the axis `derived`, the derivative of the cosine."""
+        product = torch.ones((), dtype=position.dtype, device=position.device)
         for axis, order in enumerate(self.orders):
-            phase = (position[:, axis] - self.origin[axis].to(position)) * self.scale[axis].to(position)
-            steps = torch.arange(int(order.max()) + 1, device=position.device, dtype=position.dtype)
-            values = torch.cos(phase[:, None] * steps)[:, order]
-            product = values if product is None else product * values
-        assert product is not None
+            wave_number = self.scale[axis].to(position) * torch.arange(int(order.max()) + 1).to(position)
+            phase = (position[:, axis, None] - self.origin[axis].to(position)) * wave_number
+            values = torch.cos(phase) if axis != derived else -wave_number * torch.sin(phase)
+            product = product * values[:, order]
         return product
 
 

@@ -200,6 +200,31 @@ def choose_recursion(subspace: Subspace) -> Recursion:
     return identify(Delays.of(amplitude), REGULARIZATIONS[int(np.argmin(errors))])
 
 
+def unfold(poles: Array, wave_number: Array, step: float, c: float) -> Array:
+    """Return continuous poles -delta + i omega (1/s) of `poles` per output step of `step` seconds.
+
+    Output every `step` seconds cannot tell omega from omega + 2 pi n / step, but the wave number k (rad/m) of the mode
+    shape can: of all branches of the logarithm that one is taken whose |omega| is nearest to c k. Without it modes
+    above the Nyquist frequency come out right at the output times and wrong between them.
+    """
+    logarithm = np.log(np.where(poles == 0.0, np.finfo(float).tiny, poles)) / step
+    turns = np.arange(-4, 5)[:, None] * 2.0 * np.pi / step
+    nearest = np.argmin(np.abs(np.abs(logarithm.imag + turns) - c * wave_number), axis=0)
+    return np.asarray(logarithm + 1j * turns[nearest, 0])
+
+
+def mean_wave_number(gradient: Array, values: Array, weights: Array) -> Array:
+    """Return the root of ||grad psi||^2 / ||psi||^2 (mode,), rad/m, of complex shapes.
+
+    Parameters
+    ----------
+    gradient : (axis, node, 2 mode), real parts first. values : (node, 2 mode). weights : (node,).
+    """
+    stretch, norm = (np.einsum("n,anm->m", weights, np.square(field)) for field in (gradient, values[None]))
+    n_modes = values.shape[1] // 2
+    return np.asarray(np.sqrt((stretch[:n_modes] + stretch[n_modes:]) / (norm[:n_modes] + norm[n_modes:])))
+
+
 def fit_modal(waves: Waves, subspace: Subspace, room: Region, band: tuple[float, float], ppw: float) -> ModalOperator:
     """Fit poles, mode shapes and excitations to the training waves; closed form, no gradient descent."""
     recursion = choose_recursion(subspace)
@@ -211,12 +236,14 @@ def fit_modal(waves: Waves, subspace: Subspace, room: Region, band: tuple[float,
     weights, _, _ = fit_ridge(
         network.branch.pulse(positions).numpy(), np.concatenate([strength.real, strength.imag], 1)
     )
-    features = network.frame(torch.as_tensor(waves.node_position, dtype=torch.float64)).numpy()
+    nodes = torch.as_tensor(waves.node_position, dtype=torch.float64)
+    features = network.frame(nodes).numpy()
     modes = subspace.shapes @ np.concatenate([recursion.vectors.real, recursion.vectors.imag], 1)
     shapes = weighted_fit(features, modes, waves.node_weight)
-    poles = np.where(recursion.poles == 0.0, np.finfo(float).tiny, recursion.poles)
-    logarithm = np.log(poles) / (waves.time[1] - waves.time[0])
+    gradient = network.frame.gradient(nodes).numpy() @ shapes
+    wave_number = mean_wave_number(gradient, features @ shapes, waves.node_weight)
+    poles = unfold(recursion.poles, wave_number, waves.time[1] - waves.time[0], medium.c)
     network.branch.weight.copy_(torch.as_tensor(weights))
     network.shapes.copy_(torch.as_tensor(shapes))
-    network.poles.copy_(torch.as_tensor(np.stack([np.maximum(-logarithm.real, 0.0), logarithm.imag])))
+    network.poles.copy_(torch.as_tensor(np.stack([np.maximum(-poles.real, 0.0), poles.imag])))
     return network

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray as xr
+from scipy import sparse
 
 from sciml import Operator, Region, Spec
 from sciml.operator import Discretization
@@ -38,12 +39,17 @@ class _RoomSolver(Operator):
     def _apply(self, inputs: xr.Dataset) -> xr.Dataset:
         nodes = self.solver.nodes if hasattr(self.solver, "nodes") else self.solver.mesh.nodes
         interpolate = self.solver if hasattr(self.solver, "interpolation") else self.solver.mesh
-        at_receivers = interpolate.interpolation(inputs["receiver_position"].values)
+        receivers = inputs["receiver_position"].values
+        at_receivers = sparse.csr_matrix((0, len(nodes)))
+        if len(receivers):
+            at_receivers = interpolate.interpolation(receivers)
         time = inputs["time"].values
         grid, index = output_grid(time)
         pulse = gaussian_pulse(inputs["source_position"].values, nodes, self.medium.sigma0, self.medium.amplitude)
         pressure = torch.as_tensor(self.solver.solve(pulse, grid)).cpu().numpy()[:, index]
-        responses = np.stack([at_receivers @ field.T for field in pressure]) if len(pressure) else np.zeros((0, 0, 0))
+        responses = np.empty((len(pressure), len(receivers), len(time)))
+        for response, field in zip(responses, pressure, strict=True):
+            response[:] = at_receivers @ field.T
         coords = {name: coord for name, coord in inputs.coords.items()}
         return xr.Dataset({"pressure": (("source", "receiver", "time"), responses, {"units": "Pa"})}, coords=coords)
 

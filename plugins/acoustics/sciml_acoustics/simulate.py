@@ -63,6 +63,7 @@ def simulate(
     return Waves(source, position, weight, time, pressure, medium)
 
 
-def window(solver: SolverConfig, length: float) -> Array:
-    """Return output times (s) at two points per shortest period, from 0 to `length`."""
-    return np.arange(round(length * 2.0 * solver.f_max) + 1) / (2.0 * solver.f_max)
+def window(solver: SolverConfig, length: float, per_period: int = 2) -> Array:
+    """Return output times (s) from 0 to `length`, `per_period` of them per shortest period."""
+    rate = per_period * solver.f_max
+    return np.arange(round(length * rate) + 1) / rate
