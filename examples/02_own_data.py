@@ -2,6 +2,7 @@
 
 The stand-in for your solver is the exact sound field of a rigid rectangle. Anything goes that gives pressure at fixed
 nodes and times: fill the same labelled dataset, or write such files yourself; `sciml data check FOLDER` reads them all.
+On a small set of sources a lookup may win at the nodes themselves; the report says who does.
 
     python examples/02_own_data.py --out own
 """
