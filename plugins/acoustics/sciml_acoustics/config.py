@@ -9,6 +9,15 @@ from sciml_acoustics.deeponet import DeepONetOptions
 from sciml_acoustics.deeponet_fit import DeepONetFit
 
 
+def _check(config: object, where: str, positive: tuple[str, ...], counts: tuple[str, ...]) -> None:
+    """Refuse settings that are not positive, and counts below one; the sentence has the name that --set takes."""
+    for name in (*positive, *counts):
+        value = getattr(config, name)
+        if not value > 0:
+            kind = "a count of at least 1" if name in counts else "a positive number"
+            raise ValueError(f"{where + '.' if where else ''}{name}: expected {kind}, got {value}; raise it")
+
+
 @dataclass(frozen=True)
 class SolverConfig:
     """The spectral-element solver that makes training and test data."""
@@ -48,9 +57,10 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         counts = ("max_rank", "linear_rank", "two_step_rank", "two_step_steps")
-        _check(self, "fits", ("band", "margin", "sensor_ppw"), counts)
-        if not 0.0 <= self.tolerance < 1.0:
-            raise ValueError(f"fits.tolerance: expected a share from 0 to below 1, got {self.tolerance}; 1e-3 is usual")
+        _check(self, "fits", ("band", "sensor_ppw"), counts)
+        if not 0.0 <= self.tolerance < 1.0 or not self.margin >= 0.0:
+            got = f"{self.tolerance} and {self.margin}"
+            raise ValueError(f"fits: expected 0 <= tolerance < 1 and margin >= 0, got {got}; see sciml show acoustics")
 
 
 @dataclass(frozen=True)
@@ -74,15 +84,6 @@ class AcousticsConfig:
 
     def __post_init__(self) -> None:
         _check(self, "", (), ("n_receivers",))
-
-
-def _check(config: object, where: str, positive: tuple[str, ...], counts: tuple[str, ...]) -> None:
-    """Refuse settings that are not positive, and counts below one; the sentence has the name that --set takes."""
-    for name in (*positive, *counts):
-        value = getattr(config, name)
-        if not value > 0:
-            kind = "a count of at least 1" if name in counts else "a positive number"
-            raise ValueError(f"{where + '.' if where else ''}{name}: expected {kind}, got {value}; raise it")
 
 
 PRESETS = {
