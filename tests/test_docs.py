@@ -43,7 +43,7 @@ def parameters(item):
 
 
 def unexplained(item):
-    """Return the parameters that the docstring does not mention; words will do: dimensions for dims, steps for n_steps."""
+    """Return the parameters that the docstring leaves out; words will do: dimensions for dims, steps for n_steps."""
     text = (inspect.getdoc(item) or "").lower()
     words = {name: name.removeprefix("n_").rstrip("s").replace("_", "[ _]") for name in parameters(item)}
     return [name for name, word in words.items() if not re.search(rf"\b{word}", text)]
