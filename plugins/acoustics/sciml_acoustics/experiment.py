@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sciml import Experiment, Region, Results, Run, Surrogate
 from sciml.experiment import content_hash
+from sciml_acoustics.benchmark import measure
 from sciml_acoustics.compare import Row, extrapolate, judge_lookup, judge_surrogate, static_latency
 from sciml_acoustics.config import PRESETS, AcousticsConfig
 from sciml_acoustics.decay import decay_time, field_energy
@@ -51,14 +52,19 @@ class Acoustics(Experiment):
 
     def run(self, config: AcousticsConfig, run: Run) -> Results:
         """Simulate or read, fit, compare, report; the recommended surrogate is the modal operator."""
+        return self._compare(config, run)[0]
+
+    def bench(self, config: AcousticsConfig, run: Run) -> Results:
+        """Compare as `run` does, and measure the solvers, few training sources and optimization steps."""
+        results, scene = self._compare(config, run)
+        extra = measure(config, scene, run, results.report)
+        return replace(results, metrics={**results.metrics, **extra})
+
+    def _compare(self, config: AcousticsConfig, run: Run) -> tuple[Results, Scene]:
         scene = make_scene(config, run)
         run.record(data_sha256=content_hash(scene.train.pressure, scene.test.pressure))
         findings = judge(scene, fit_all(config, scene, run), run)
-        return Results(findings.metrics, tell(findings), findings.surrogates["modal"])
-
-    def bench(self, config: AcousticsConfig, run: Run) -> Results:
-        """Compare with every peer; the default run already holds them all."""
-        return self.run(config, run)
+        return Results(findings.metrics, tell(findings), findings.surrogates["modal"]), scene
 
 
 def judge(scene: Scene, fitted: Fitted, run: Run) -> Findings:

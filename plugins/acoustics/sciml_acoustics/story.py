@@ -170,8 +170,8 @@ def _verdict(findings: Findings) -> str:
             f"- A cubic lookup in the table of simulated responses ({error['cubic_lookup']}) is {lookup} "
             f"({error['modal']}). It stores {less:.0f} times as many bytes and ends with its time window.",
             f"- The published network, trained for {rows['published'].cost.train_cpu_s:.0f} CPU seconds, has "
-            f"{more:.0f} times the error of the two-step operator ({two_step.cost.train_cpu_s:.0f} CPU seconds). It was made for "
-            "days on a GPU: this says what minutes buy, not what days do. With its defects mended it has "
+            f"{more:.0f} times the error of the two-step operator ({two_step.cost.train_cpu_s:.0f} CPU seconds). "
+            "It was made for days on a GPU: this says what minutes buy, not what days do. With its defects mended it has "
             f"{error['mended']} instead of {error['published']} in about the same time.",
             f"- Gradient descent on the two-step trunk changes its error from {error['untrained']} to "
             f"{error['two_step']}: least squares does almost all of the work, and in the modal operator all of it.",
