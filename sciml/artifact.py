@@ -115,8 +115,7 @@ def read_tensors(path: str | Path, device: str = "cpu") -> dict[str, torch.Tenso
 def write_artifact(path: str | Path, manifest: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Write manifest and weights into the folder `path`, replacing an older artifact but nothing else."""
     path = Path(path)
-    held = {item.name for item in path.iterdir()} if path.is_dir() else {""} if path.exists() else set()
-    if held and held != FILES:
+    if path.exists() and (not path.is_dir() or {item.name for item in path.iterdir()} not in (set(), FILES)):
         wanted = "an empty folder or a saved surrogate"
         raise ValueError(f"{path}: expected {wanted}, got something else; choose another path")
     with atomic_folder(path) as folder:

@@ -96,8 +96,6 @@ def _convert(value: Any, kind: Any) -> Any:
 
 
 def _name(kind: Any) -> str:
-    if get_origin(kind) in (UnionType, Union):
+    if get_origin(kind) in (UnionType, Union, Literal):
         return " or ".join(map(_name, get_args(kind)))
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    return "None" if kind is NoneType else kind.__name__ if isinstance(kind, type) else str(kind)
+    return "None" if kind is NoneType else kind.__name__ if isinstance(kind, type) else repr(kind)

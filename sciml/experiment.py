@@ -101,7 +101,8 @@ def run(name: str, *, preset: str = "default", out: str | Path | None = None, se
     overrides, settings : settings by name; dotted ones as ``overrides={"a.b": value}``.
     """
     mode, device = "bench" if bench else "run", resolve_device(device)
-    config = configure(preset_of(_experiment(name), name, preset), {**(overrides or {}), **settings})
+    experiment = plugins().resolve("experiments", name)()
+    config = configure(preset_of(experiment, name, preset), {**(overrides or {}), **settings})
     start = {"experiment": name, "mode": mode, "preset": preset, "seed": seed, "device": device}
     folder = Path(out) if out is not None else Path("runs") / f"{name}-{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     with _new_folder(folder):
@@ -131,11 +132,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: expected a CUDA device, got none; use --device auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def _experiment(name: str) -> Experiment:
-    experiment: Experiment = plugins().resolve("experiments", name)()
-    return experiment
 
 
 @contextmanager
@@ -169,7 +165,7 @@ def _execute(folder: Path, progress: Progress | None) -> tuple[Results, Run]:
             run = Run(folder, seed, resolve_device(device), progress or Progress(enabled=False))
         case _:
             raise ValueError(f"{folder}/config.json: expected a run folder's configuration, got something else")
-    experiment = _experiment(name)
+    experiment = plugins().resolve("experiments", name)()
     config = configure(preset_of(experiment, name, preset), settings)
     began, cpu_began = time.perf_counter(), time.process_time()
     try:

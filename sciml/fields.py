@@ -41,13 +41,16 @@ class Region:
 
     Parameters
     ----------
-    boxes : pairs (low, high) of d numbers each, in the unit of the field.
+    boxes : pairs (low, high) of d numbers each, in the unit of the field; None, as JSON has no infinity, is no limit.
     """
 
     boxes: tuple[Box, ...]
 
     def __post_init__(self) -> None:
-        boxes = tuple((tuple(map(float, low)), tuple(map(float, high))) for low, high in self.boxes)
+        def corner(numbers: Any, limit: float) -> tuple[float, ...]:
+            return tuple(limit if number is None else float(number) for number in numbers)
+
+        boxes = tuple((corner(low, -np.inf), corner(high, np.inf)) for low, high in self.boxes)
         sizes = {len(corner) for box in boxes for corner in box}
         if len(sizes) != 1 or any(not a <= b for low, high in boxes for a, b in zip(low, high, strict=True)):
             raise ValueError(f"Region: expected boxes (low, high) of equal length with low <= high, got {self.boxes}")
@@ -216,11 +219,4 @@ def _assemble(specs: tuple[FieldSpec, ...], data: xr.Dataset, where: str) -> xr.
 
 def region_from_json(data: Mapping[str, Any] | None) -> Region | None:
     """Rebuild a region from its plain lists; None stays None."""
-    if data is None:
-        return None
-    inf = float("inf")  # JSON has no infinity: no limit is stored as null
-    boxes = tuple(
-        (tuple(-inf if a is None else a for a in low), tuple(inf if b is None else b for b in high))
-        for low, high in data["boxes"]
-    )
-    return Region(boxes)
+    return None if data is None else Region(data["boxes"])

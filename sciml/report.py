@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,7 @@ SIGNED, MAGNITUDE = "coolwarm", "viridis"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
 Rows = Sequence[Sequence[Any]]
 Marks = int | Collection[int] | None
-STYLE: dict[Any, Any] = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#39424a"),
-    **{"axes.grid": True, "grid.color": "#e6e8ea", "axes.axisbelow": True, "legend.frameon": False},
-    **{"axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.8, "image.cmap": MAGNITUDE},
-    **{"axes.titlesize": "medium", "axes.titlelocation": "left", "figure.constrained_layout.use": True},
-    "axes.prop_cycle": cycler(color=CYCLE),
-}
+STYLE: list[Any] = [Path(__file__).with_name("report.mplstyle"), {"axes.prop_cycle": cycler(color=CYCLE)}]
 
 
 class Report:
@@ -89,7 +82,7 @@ class Report:
 
     def write(self, folder: str | Path, footer: Mapping[str, str] | None = None) -> Path:
         """Write plots, sounds, then `report.html`, each whole or not at all; `footer` is small print by the title."""
-        page, css = (resources.files("sciml").joinpath(f"report.{kind}").read_text("utf-8") for kind in ("html", "css"))
+        page, css = (Path(__file__).with_name(f"report.{kind}").read_text("utf-8") for kind in ("html", "css"))
         small = " ".join(f"<span>{_cell(name)} <b>{_cell(value)}</b></span>" for name, value in (footer or {}).items())
         texts = {"title": html.escape(self.title), "summary": _paragraphs(self.summary), "footer": small}
         page = page.format(**texts, css=css, blocks="\n".join(self._blocks))

@@ -119,12 +119,9 @@ class Surrogate(Operator):
 
     def complaints(self, checked: xr.Dataset) -> dict[str, str]:
         """Return a sentence for each checked input that leaves the training domain."""
-        found = {}
-        for field in self.spec.inputs:
-            values, region = checked[field.name].values, self.domain.get(field.name)
-            if complaint := field.complaint(values, region, "the training domain "):
-                found[field.name] = f"input {field.name!r}: {complaint}"
-        return found
+        fields, kind = self.spec.inputs, "the training domain "
+        found = {f.name: f.complaint(checked[f.name].values, self.domain.get(f.name), kind) for f in fields}
+        return {name: f"input {name!r}: {complaint}" for name, complaint in found.items() if complaint}
 
     def _apply(self, inputs: xr.Dataset) -> xr.Dataset:
         weights = self.network.state_dict().values()
@@ -197,10 +194,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
 
 def training_domain(spec: Spec, data: xr.Dataset) -> dict[str, Region]:
     """Return the smallest box around each input of `data`: per component for vectors with bounds, else one interval."""
-    checked = spec.check_inputs(data)
-    domain = {}
-    for field in spec.inputs:
-        values = checked[field.name].values
-        vector = field.bounds is not None and field.bounds.n_dims > 1
-        domain[field.name] = Region.around(values if vector else values[..., None])
-    return domain
+    values = {name: array.values for name, array in spec.check_inputs(data).variables.items()}
+    vectors = {field.name for field in spec.inputs if field.bounds is not None and field.bounds.n_dims > 1}
+    names = [field.name for field in spec.inputs]
+    return {name: Region.around(values[name] if name in vectors else values[name][..., None]) for name in names}

@@ -178,3 +178,7 @@ def test_operator_matches_the_pendulum_and_keeps_coordinates():
         sentence(lambda: Pendulum()({"length": 1.0}))
         == "inputs: expected an xarray.Dataset, got dict; build one with units"
     )
+
+
+def test_region_takes_none_for_no_limit():
+    assert Region((((None, 0), (1, None)),)) == Region((((-np.inf, 0.0), (1.0, np.inf)),))
