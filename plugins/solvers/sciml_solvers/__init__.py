@@ -1,0 +1,1 @@
+"""Linear solvers for pressure-like Poisson problems: multigrid, learned cycles, learned conjugate directions."""
