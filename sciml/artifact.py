@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import uuid
@@ -59,22 +58,20 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
-def write_json(path: str | Path, data: Any, *, non_finite: Callable[[float], Any] = lambda number: None) -> None:
-    """Write `data` as indented JSON, whole or not at all; NaN and infinity become null, or what `non_finite` says."""
+def write_json(path: str | Path, data: Any, *, non_finite: Callable[[str], Any] = lambda name: None) -> None:
+    """Write `data` as indented JSON, whole or not at all.
+
+    JSON has no NaN and no infinity: they become null, or what `non_finite` makes of their names.
+    """
+    plain = json.loads(json.dumps(data, default=_plain), parse_constant=non_finite)
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(_plain(data, non_finite), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
-def _plain(data: Any, non_finite: Callable[[float], Any]) -> Any:
+def _plain(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {str(key): _plain(value, non_finite) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_plain(value, non_finite) for value in data]
-    if hasattr(data, "tolist"):  # NumPy arrays and numbers, tensors
-        return _plain(data.tolist(), non_finite)
-    if isinstance(data, float) and not math.isfinite(data):
-        return non_finite(data)
-    return data if data is None or isinstance(data, bool | int | float | str) else str(data)
+        return dict(data)
+    return data.tolist() if hasattr(data, "tolist") else str(data)  # NumPy arrays and numbers, tensors
 
 
 def read_json(path: str | Path) -> Any:

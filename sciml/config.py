@@ -45,8 +45,7 @@ def configure(config: Config, overrides: Mapping[str, Any]) -> Config:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise ValueError(f"setting {name!r}: expected a known name; {hint}")
-    changed: Config = _replace(config, values, "")
-    return changed
+    return _replace(config, values, "")
 
 
 def _flat(data: Mapping[str, Any], known: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -107,10 +107,10 @@ class Plugins:
         manager = pluggy.PluginManager("sciml")
         manager.add_hookspecs(Hooks)
         manager.register(module)
-        found: dict[tuple[str, str], Entry] = {}  # kept once all are right: a mistake registers nothing
+        entries = {kind: dict(known) for kind, known in self.entries.items()}  # a mistake registers nothing at all
         for hook in manager.get_hookcallers(module) or ():
             kind, where = hook.name.removeprefix("sciml_"), f"plugin {plugin.name!r}, hook {hook.name}"
-            if kind not in KINDS:
+            if kind not in entries:
                 known = ", ".join(f"sciml_{kind}" for kind in KINDS)
                 raise ValueError(f"{where}: expected one of {known}; correct the name")
             for item in itertools.chain.from_iterable(hook()):
@@ -118,13 +118,11 @@ class Plugins:
                     raise TypeError(f"{where}: expected Registration objects, got {type(item).__name__} {item!r}")
                 if item.target.count(":") != 1:
                     raise ValueError(f"{where}: expected a target 'module:attribute', got {item.target!r}")
-                other = self.entries[kind].get(item.name) or found.get((kind, item.name))
-                if other is not None:
+                if other := entries[kind].get(item.name):
                     both = f"both {other.plugin.distribution!r} and {plugin.distribution!r} register it"
                     raise ValueError(f"{where}: the name {item.name!r} is taken: {both}; disable one of them")
-                found[kind, item.name] = Entry(kind, item, plugin)
-        for (kind, name), entry in found.items():
-            self.entries[kind][name] = entry
+                entries[kind][item.name] = Entry(kind, item, plugin)
+        self.entries = entries
 
     def entry(self, kind: str, name: str) -> Entry:
         """Return the registered entry, or raise a PluginError that tells an unknown name from a broken plugin."""

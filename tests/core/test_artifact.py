@@ -165,7 +165,7 @@ def test_weights_with_any_flipped_byte_are_refused(folder):
 
 def test_json_writes_what_is_not_finite_as_it_is_told(tmp_path):
     artifact.write_json(tmp_path / "a.json", {"a": [math.inf, np.float32(-math.inf)], "b": math.nan}, non_finite=str)
-    assert artifact.read_json(tmp_path / "a.json") == {"a": ["inf", "-inf"], "b": "nan"}
+    assert artifact.read_json(tmp_path / "a.json") == {"a": ["Infinity", "-Infinity"], "b": "NaN"}
 
 
 def test_json_writes_numpy_and_refuses_nothing_silently(tmp_path):

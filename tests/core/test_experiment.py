@@ -137,12 +137,12 @@ def test_resumed_run_that_fails_leaves_the_folder(tmp_path, monkeypatch):
     assert {item.name for item in (tmp_path / "run").iterdir()} == {"config.json", "log.txt", "notes.txt"}
 
 
-@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
-def test_settings_that_are_not_finite_survive_a_resumed_run(tmp_path, monkeypatch, value):
+@pytest.mark.parametrize(("value", "name"), [("inf", "Infinity"), ("-inf", "-Infinity"), ("nan", "NaN")])
+def test_settings_that_are_not_finite_survive_a_resumed_run(tmp_path, monkeypatch, value, name):
     monkeypatch.setattr(Toy, "stop_after", True)
     with pytest.raises(KeyboardInterrupt):
         sciml.run("toy", out=tmp_path / "run", overrides={"fit.ridge": float(value)})
-    assert read_json(tmp_path / "run" / "config.json")["config"]["fit"]["ridge"] == value
+    assert read_json(tmp_path / "run" / "config.json")["config"]["fit"]["ridge"] == name
     monkeypatch.setattr(Toy, "stop_after", False)
     seen, run = [], Toy.run
     monkeypatch.setattr(Toy, "run", lambda self, config, means: seen.append(config) or run(self, config, means))
