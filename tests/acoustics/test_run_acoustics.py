@@ -33,13 +33,14 @@ FITS = {
     "mended_fit.budget_cpu_s": "none",
     "mended_fit.n_steps": 3,
 }
+# Pulses that touch no wall, else a constant pressure stays in the room and the energy stops decaying.
 SOLVER = {
     "n_receivers": 8,
-    "solver.f_max": 400,
+    "solver.f_max": 800,
     "solver.order": 4,
     "solver.ppw": 6,
     "solver.source_ppw": 3,
-    "solver.padding": 0.5,
+    "solver.padding": 0.8,
     "solver.t_max": 0.03,
     "solver.t_long": 0.25,
     "solver.n_test": 3,
@@ -195,7 +196,7 @@ def test_users_files_of_an_l_shaped_room_are_run(write_published, tmp_path):
 
 
 def test_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(user_folder, tmp_path):
-    settings = {**FITS, "data": user_folder, "fits.two_step_steps": 30, "deeponet_fit.n_steps": 400}
+    settings = {**FITS, "data": user_folder, "fits.two_step_steps": 5, "deeponet_fit.n_steps": 150}
     settings |= {"deeponet_fit.every": 10, "n_receivers": 20}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", "from sciml.cli import main; main()", *command(tmp_path / "killed", **settings)]
@@ -209,7 +210,7 @@ def test_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(user_folder, 
         process.wait()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "metrics.json").exists()
-    assert 20 <= steps(record) < 400
+    assert 20 <= steps(record) < 150
     assert run_command(["run", "--resume", str(tmp_path / "killed")]) == 0
     assert run_command(command(tmp_path / "whole", **settings)) == 0
     killed, whole = metrics_of(tmp_path / "killed"), metrics_of(tmp_path / "whole")
