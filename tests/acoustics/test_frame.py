@@ -86,6 +86,13 @@ def test_frame_gradient_in_position_equals_central_differences():
             torch.testing.assert_close(jacobian[:, point, axis], numeric, rtol=0, atol=1e-7)
 
 
+def test_frame_gradient_method_equals_autograd():
+    frame = CosineFrame((0.0, 0.0, 0.0), (2.0, 1.0, 0.7), 9.0, 0.3)
+    x = torch.tensor([[0.31, 0.77, 0.1], [1.6, 0.02, 0.6]], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda y: frame(y).sum(0), x)  # (feature, receiver, axis)
+    torch.testing.assert_close(frame.gradient(x), jacobian.permute(2, 1, 0), rtol=0, atol=1e-12)
+
+
 def test_weighted_fit_solves_the_weighted_normal_equations():
     rng = np.random.default_rng(23)
     a, b, w = rng.normal(size=(40, 6)), rng.normal(size=(40, 3)), rng.uniform(0.1, 2, 40)

@@ -16,6 +16,8 @@ from sciml_acoustics.modal import (
     excitations,
     fit_modal,
     identify,
+    mean_wave_number,
+    unfold,
 )
 from sciml_acoustics.pulse import pulse_width
 from sciml_acoustics.subspace import Subspace, proper_orthogonal
@@ -124,6 +126,24 @@ def test_modal_fit_of_growing_waves_has_no_mode_that_grows(synthetic):
     waves = Waves(**{**vars(synthetic), "pressure": pressure})
     network = fit_modal(waves, proper_orthogonal(waves, 1e-7, 100), SQUARE, BAND, 2.0)
     assert (network.poles[0] >= 0).all()
+
+
+def test_unfold_finds_frequencies_above_the_nyquist_rate_by_their_wave_numbers():
+    """Rates on a grid of times alias; the dispersion relation omega = c k tells the branches apart."""
+    omega = 2 * np.pi * np.array([0.0, 60.0, 240.0, 260.0, 410.0, 620.0])
+    true = -np.array([3.0, 8.0, 11.0, 14.0, 20.0, 25.0]) + 1j * omega
+    found = unfold(np.exp(true * DT), 1.02 * omega / 343.0, DT, 343.0)
+    np.testing.assert_allclose(found.real, true.real, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(found.imag), omega, atol=1e-8)
+    np.testing.assert_allclose(np.exp(found * DT), np.exp(true * DT), atol=1e-12)
+
+
+def test_mean_wave_number_of_a_standing_wave_is_its_own():
+    x = (np.arange(400) + 0.5) / 400
+    k = np.pi * np.array([1.0, 3.0, 7.0])
+    values = np.concatenate([np.cos(x[:, None] * k), 0.3 * np.cos(x[:, None] * k)], 1)
+    gradient = np.concatenate([-k * np.sin(x[:, None] * k), -0.3 * k * np.sin(x[:, None] * k)], 1)[None]
+    np.testing.assert_allclose(mean_wave_number(gradient, values, np.full(400, 1 / 400)), k, rtol=1e-9)
 
 
 def dense_excitations(recursion, amplitude):

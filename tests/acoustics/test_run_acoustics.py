@@ -199,7 +199,8 @@ def test_users_files_of_an_l_shaped_room_are_run(write_published, tmp_path):
 def test_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(box_waves, write_published, tmp_path):
     source = np.random.default_rng(173).uniform(0.4, 1.6, (12, 1))
     folder = write_published(tmp_path / "data", all=box_waves(1, source))
-    settings = {**FITS, "data": folder, "n_receivers": 10, "deeponet_fit.n_steps": 600, "deeponet_fit.every": 10}
+    settings = {**FITS, "data": folder, "n_receivers": 10, "deeponet_fit.n_steps": 400, "deeponet_fit.every": 10}
+    settings["deeponet_fit.n_coordinates"] = 20
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", "from sciml.cli import main; main()", *command(tmp_path / "killed", **settings)]
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -212,7 +213,7 @@ def test_killed_run_resumes_to_the_metrics_of_an_uninterrupted_one(box_waves, wr
         process.wait()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "metrics.json").exists()
-    assert 20 <= steps(record) < 600
+    assert 20 <= steps(record) < 400
     assert run_command(["run", "--resume", str(tmp_path / "killed")]) == 0
     assert run_command(command(tmp_path / "whole", **settings)) == 0
     killed, whole = metrics_of(tmp_path / "killed"), metrics_of(tmp_path / "whole")
