@@ -29,7 +29,10 @@ from sciml.surrogate import Surrogate
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment returns; `folder` is filled in when it is written."""
+    """What an experiment returns: flat `metrics`, the `report`, the `surrogate` it recommends, if any.
+
+    `folder` is filled in when the results are written.
+    """
 
     metrics: Mapping[str, float]
     report: Report
@@ -39,7 +42,7 @@ class Results:
 
 @dataclass
 class Run:
-    """The place and the means of one run: folder, seed, device, progress, checkpoints, log.
+    """The place and the means of one run: folder, seed, device, progress, checkpoints, log, records for the end.
 
     `checkpoint(name)` is a path that survives a killed run and is found again by the resumed one; a stage that stores
     its result there and reads it back when present makes the resumed run equal to an uninterrupted one.

@@ -98,7 +98,7 @@ class Region:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """Name, dimensions, unit and admissible values of one variable.
+    """Name, dimensions, unit, admissible values and description of one variable.
 
     `bounds` are physical limits: a value outside them is always an error. A region of d > 1 dimensions constrains
     the vectors along the last dimension; a one-dimensional region constrains every number.

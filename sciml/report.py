@@ -7,7 +7,7 @@ import html
 import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ STYLE: list[Any] = [Path(__file__).with_name("report.mplstyle"), {"axes.prop_cyc
 
 
 class Report:
-    """An ordered list of blocks that becomes `report.html`; texts are escaped but for `code` and **bold**."""
+    """An ordered list of blocks under a title and a summary that becomes `report.html`.
+
+    Texts are escaped but for `code` and **bold**.
+    """
 
     def __init__(self, title: str, summary: str = "") -> None:
         self.title, self.summary = title, summary
@@ -99,9 +102,11 @@ class Report:
         return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def plot_style() -> AbstractContextManager[None]:
+@contextmanager
+def plot_style() -> Iterator[None]:
     """Use the house look, whatever the user's matplotlibrc says; draw inside it, so that new lines get it too."""
-    return style.context(STYLE, after_reset=True)
+    with style.context(STYLE, after_reset=True):
+        yield
 
 
 def new_figure(

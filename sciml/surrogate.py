@@ -162,7 +162,7 @@ class Surrogate(Operator):
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
-    """Load a saved surrogate; the plugin that registered its name must be installed.
+    """Load the surrogate saved in the folder `path` to a device; the plugin that registered its name must be installed.
 
     Raises
     ------
@@ -193,7 +193,10 @@ def load(path: str | Path, *, device: str = "cpu") -> Surrogate:
 
 
 def training_domain(spec: Spec, data: xr.Dataset) -> dict[str, Region]:
-    """Return the smallest box around each input of `data`: per component for vectors with bounds, else one interval."""
+    """Return the smallest box around each input of the spec in `data`.
+
+    Per component for vectors with bounds, else one interval.
+    """
     values = {name: array.values for name, array in spec.check_inputs(data).variables.items()}
     vectors = {field.name for field in spec.inputs if field.bounds is not None and field.bounds.n_dims > 1}
     names = [field.name for field in spec.inputs]

@@ -69,6 +69,7 @@ def fit(module: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, *, n_st
     ----------
     optimizer : any whose `step` takes a closure (all of torch's, LBFGS too), over parameters of the module.
     loss : (module, generator) -> scalar. Its randomness comes from the CPU generator, seeded by (seed, step, rank).
+    options : schedule, clipping, validation, early stop, checkpoint.
     budget_cpu_s : stop when the fit has used this much process CPU time, resumed parts included. How many steps that
         is depends on the machine: only a fit limited by `n_steps` alone resumes to what an uninterrupted one gives.
 

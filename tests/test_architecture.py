@@ -244,7 +244,9 @@ def test_nothing_is_unpickled_or_executed():
 
 
 def test_global_state_is_left_alone():
-    report({name_of(path): global_state(tree, "cli" in name_of(path)) for path, tree in TREES.items()})
+    # a command owns its process; sciml/threads.py is the one place that sets the threads and puts them back
+    owners = ("cli", "sciml/threads.py")
+    report({name_of(path): global_state(tree, any(o in name_of(path) for o in owners)) for path, tree in TREES.items()})
 
 
 def test_unfinished_work_has_an_anchor():

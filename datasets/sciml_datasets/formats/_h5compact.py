@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +41,18 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
 class SourceFile:
     """Everything of one file but its pressures; arrays as stored.
 
-    Shapes: `mesh_shape` (node, axis), `probes` some rows of the mesh, `sensors` (sensor, axis) [m], `initial` (sensor)
-    [Pa], `position` (axis) [m], `time` (time) [s].
+    `mesh_shape` is (node, axis); `time` (time) is in seconds, `dtype` that of the pressures. `arrays` holds by name
+    of the data set `mesh`, some rows of it (probe, axis) [m]; `umesh` (sensor, axis) [m]; `upressures` (sensor) [Pa];
+    `source_position` (axis) [m]. `physics` holds c, f_max and what else is stored.
     """
 
     path: Path
     mesh_shape: tuple[int, int]
-    probes: np.ndarray
-    sensors: np.ndarray
     sensor_shape: tuple[int, ...]
-    initial: np.ndarray
-    position: np.ndarray
+    arrays: Mapping[str, np.ndarray]
     time: np.ndarray
     dtype: np.dtype
-    physics: Mapping[str, float]
+    physics: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_source(path: Path, root: Path) -> SourceFile:
@@ -74,11 +72,13 @@ def read_source(path: Path, root: Path) -> SourceFile:
         source = SourceFile(
             path=path,
             mesh_shape=mesh.shape,
-            probes=mesh[:: max(1, mesh.shape[0] // N_PROBES)],
-            sensors=sensors,
             sensor_shape=_sensor_shape(file["umesh"], path),
-            initial=file["upressures"][()].ravel(),
-            position=file["source_position"][()].ravel(),
+            arrays={
+                "mesh": mesh[:: max(1, mesh.shape[0] // N_PROBES)],
+                "umesh": sensors,
+                "upressures": file["upressures"][()].ravel(),
+                "source_position": file["source_position"][()].ravel(),
+            },
             time=time,
             dtype=file["pressures"].dtype,
             physics=physics,
@@ -133,18 +133,16 @@ def _sensor_shape(umesh: h5py.Dataset, path: Path) -> tuple[int, ...]:
 
 def _check_arrays(source: SourceFile) -> None:
     n_axes, path = source.mesh_shape[1], source.path
-    if source.sensors.shape[1] != n_axes or len(source.position) != n_axes:
-        got = f"/umesh with {source.sensors.shape[1]} and /source_position with {len(source.position)}"
+    if source.arrays["umesh"].shape[1] != n_axes or len(source.arrays["source_position"]) != n_axes:
+        n_umesh, n_source = source.arrays["umesh"].shape[1], len(source.arrays["source_position"])
+        got = f"/umesh with {n_umesh} and /source_position with {n_source}"
         raise refuse(path, f"{n_axes} coordinates as in /mesh", got, "give all positions the same dimension")
-    if len(source.initial) != len(source.sensors):
-        expected = f"{len(source.sensors)} values, one per sensor of /umesh"
-        raise refuse(f"{path} /upressures", expected, str(len(source.initial)), "sample it on /umesh")
-    for name in ("probes", "sensors", "initial", "position"):
-        if not np.isfinite(getattr(source, name)).all():
-            dataset = {"probes": "mesh", "sensors": "umesh", "initial": "upressures", "position": "source_position"}[
-                name
-            ]
-            raise refuse(f"{path} /{dataset}", "finite numbers", "NaN or infinity", "generate the file again")
+    if len(source.arrays["upressures"]) != len(source.arrays["umesh"]):
+        expected = f"{len(source.arrays['umesh'])} values, one per sensor of /umesh"
+        raise refuse(f"{path} /upressures", expected, str(len(source.arrays["upressures"])), "sample it on /umesh")
+    for name, values in source.arrays.items():
+        if not np.isfinite(values).all():
+            raise refuse(f"{path} /{name}", "finite numbers", "NaN or infinity", "generate the file again")
 
 
 def _check_scales(source: SourceFile) -> None:
@@ -158,19 +156,19 @@ def _check_scales(source: SourceFile) -> None:
         got = f"steps of {steps.max():.3g} s, {1 / (steps.max() * f_max):.2g} per period"
         do = "store seconds (normalised time divided by c), or correct fmax"
         raise refuse(f"{path} time_steps", f"at least 2 steps per period of fmax = {f_max:g} Hz", got, do)
-    extent = np.ptp(source.sensors.astype(float), axis=0)
+    extent = np.ptp(source.arrays["umesh"].astype(float), axis=0)
     spacing = (extent / np.maximum(np.array(source.sensor_shape or (2,)).max() - 1, 1)).max()
     if spacing * f_max > 10 * c:
         got = f"sensors {spacing:.3g} apart, {spacing * f_max / c:.3g} wavelengths"
         do = "are /mesh and /umesh in millimetres? store metres"
         raise refuse(f"{path} /umesh", f"positions in metres: wavelength c/fmax = {c / f_max:.3g} m", got, do)
     slack = 0.5 * max(extent.max(), c / f_max)
-    low, high = source.sensors.min(0) - slack, source.sensors.max(0) + slack
-    if (source.probes < low).any() or (source.probes > high).any():
+    low, high = source.arrays["umesh"].min(0) - slack, source.arrays["umesh"].max(0) + slack
+    if (source.arrays["mesh"] < low).any() or (source.arrays["mesh"] > high).any():
         do = "store /mesh and /umesh in metres"
         raise refuse(f"{path} /mesh", "nodes in the box of the sensors of /umesh", "nodes far outside it", do)
-    if (source.position < low).any() or (source.position > high).any():
-        got = np.array2string(source.position, separator=", ")
+    if (source.arrays["source_position"] < low).any() or (source.arrays["source_position"] > high).any():
+        got = np.array2string(source.arrays["source_position"], separator=", ")
         raise refuse(f"{path} /source_position", "a point in the box of /umesh", got, "store it in metres")
 
 
@@ -220,7 +218,7 @@ def check_same(first: SourceFile, other: SourceFile) -> None:
     if first.mesh_shape[1] != other.mesh_shape[1]:
         got = f"{other.mesh_shape[1]} dimensions where {first.path.name} has {first.mesh_shape[1]}"
         raise refuse(where, "files of one dimension in a split", got, "separate the rooms")
-    if first.mesh_shape != other.mesh_shape or not np.array_equal(first.probes, other.probes):
+    if first.mesh_shape != other.mesh_shape or not np.array_equal(first.arrays["mesh"], other.arrays["mesh"]):
         raise refuse(
             f"{where} /mesh", f"the mesh of {first.path.name}", "another one", "put each mesh in its own folder"
         )
@@ -230,7 +228,8 @@ def check_same(first: SourceFile, other: SourceFile) -> None:
 def check_comparable(first: SourceFile, other: SourceFile) -> None:
     """Refuse what no model can be shared across: other sensors, times or physics (meshes may differ between splits)."""
     where, name = other.path, f"{first.path.parent.name}/{first.path.name}"
-    if first.sensor_shape != other.sensor_shape or not np.allclose(first.sensors, other.sensors, rtol=1e-5, atol=1e-5):
+    sensors = first.arrays["umesh"], other.arrays["umesh"]
+    if first.sensor_shape != other.sensor_shape or not np.allclose(*sensors, rtol=1e-5, atol=1e-5):
         raise refuse(f"{where} /umesh", f"the sensors of {name}", "other ones", "sample the sources on one grid")
     check_times(first, other)
     for key in first.physics.keys() | other.physics.keys():

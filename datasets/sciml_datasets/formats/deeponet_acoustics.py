@@ -142,13 +142,13 @@ def _dataset(files: list[SourceFile], folder: Path, stride: int, dtype: np.dtype
     precision = dtype or np.result_type(*{file.dtype for file in files})
     pressure = LazyPressures([file.path for file in files], mesh, len(first.time[::stride]), stride, precision)
     metres, pascals = {"units": "m"}, {"units": "Pa", "standard_name": "acoustic_pressure"}
-    initial = np.stack([file.initial for file in files])
+    initial = np.stack([file.arrays["upressures"] for file in files])
     data: dict[str, Any] = {
         "pressure": xr.Variable(("source", "time", "node"), indexing.LazilyIndexedArray(pressure), pascals),
         "initial_pressure": (("source", "sensor"), initial.astype(dtype) if dtype else initial, pascals),
-        "source_position": (("source", "axis"), np.stack([file.position for file in files]), metres),
+        "source_position": (("source", "axis"), np.stack([file.arrays["source_position"] for file in files]), metres),
         "node_position": (("node", "axis"), mesh, metres),
-        "sensor_position": (("sensor", "axis"), first.sensors, metres),
+        "sensor_position": (("sensor", "axis"), first.arrays["umesh"], metres),
     }
     if connectivity is not None and connectivity.ndim == 2:
         data["connectivity"] = (("element", "vertex"), connectivity, {"units": "1"})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sciml import Report, Run, Surrogate
+from sciml.threads import one_core
 from sciml_acoustics.analytic import rigid_modal_sum
 from sciml_acoustics.compare import relative_l2, responses
 from sciml_acoustics.config import AcousticsConfig
@@ -26,7 +27,6 @@ from sciml_acoustics.scene import Scene
 from sciml_acoustics.sem import SemMesh, WaveSolver
 from sciml_acoustics.simulate import simulate, window
 from sciml_acoustics.subspace import proper_orthogonal
-from sciml_acoustics.threads import one_core
 
 N_SOURCES = 100
 
@@ -80,7 +80,7 @@ def _solvers(config: AcousticsConfig, scene: Scene, report: Report) -> dict[str,
 
 
 def _cost_at(rows: list[tuple[Any, ...]], percent: float) -> float:
-    """Return the CPU seconds at which a family of solvers meets an error, by its power law through the measured ones."""
+    """Return the CPU seconds at which a family of solvers meets an error, by the power law of its measured ones."""
     errors, seconds = (np.log([row[i] for row in rows]) for i in (2, 3))
     slope, offset = np.polyfit(errors, seconds, 1)
     return float(np.exp(slope * np.log(percent) + offset))

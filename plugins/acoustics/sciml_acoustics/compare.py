@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from sciml import Surrogate
+from sciml.threads import one_core
 from sciml_acoustics.data import Waves, queries
 from sciml_acoustics.lookup import Lookup
 from sciml_acoustics.modal import ModalOperator
 from sciml_acoustics.scene import Scene
-from sciml_acoustics.threads import one_core
 
 Array = NDArray[Any]
 

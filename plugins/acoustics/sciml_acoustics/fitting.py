@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sciml import Network
 from sciml.experiment import Run
+from sciml.threads import one_core
 from sciml.training import FitState
 from sciml_acoustics.config import AcousticsConfig
 from sciml_acoustics.deeponet import DeepONet, DeepONetOptions
@@ -18,7 +19,6 @@ from sciml_acoustics.linear import fit_linear
 from sciml_acoustics.modal import ModalOperator, fit_modal
 from sciml_acoustics.scene import Scene
 from sciml_acoustics.subspace import Subspace, proper_orthogonal
-from sciml_acoustics.threads import one_core
 from sciml_acoustics.two_step import TwoStep, prepare_two_step, train_trunk
 
 Result = TypeVar("Result")

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from sciml import Region
 from sciml.experiment import Run
+from sciml.threads import one_core
 from sciml_acoustics.analytic import rigid_modal_sum
 from sciml_acoustics.config import AcousticsConfig, SolverConfig
 from sciml_acoustics.data import Waves
@@ -24,7 +25,6 @@ from sciml_acoustics.operators import medium_of
 from sciml_acoustics.pulse import gaussian_pulse
 from sciml_acoustics.sem import SemMesh, WaveSolver
 from sciml_acoustics.simulate import simulate, window
-from sciml_acoustics.threads import one_core
 
 Array = NDArray[Any]
 GENERATOR = 2  # version of what `simulate` writes; a change makes the cache start anew

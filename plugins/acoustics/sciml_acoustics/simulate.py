@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sciml.threads import one_core
 from sciml_acoustics.config import SolverConfig
 from sciml_acoustics.data import Waves
 from sciml_acoustics.operators import medium_of
 from sciml_acoustics.pulse import gaussian_pulse
 from sciml_acoustics.sem import SemMesh, WaveSolver
-from sciml_acoustics.threads import one_core
 
 Array = NDArray[Any]
 CHUNK = {"cpu": 24, "cuda": 512}  # sources solved together: their fields stay in the cache of a core

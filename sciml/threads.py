@@ -1,4 +1,4 @@
-"""Deliberate use of threads by the experiment; the solvers and networks themselves never set them."""
+"""Deliberate use of threads by experiments; solvers and networks themselves never set them."""
 
 from __future__ import annotations
 
