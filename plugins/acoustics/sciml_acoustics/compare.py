@@ -58,15 +58,15 @@ def relative_l2(predicted: Array, truth: Array, weight: Array | None = None) -> 
 
 
 def responses(surrogate: Surrogate, source: Array, receiver: Array, time_: Array) -> Array:
-    """Return predicted pressures (source, time, receiver), Pa, a few sources at a time to bound the memory.
+    """Return predicted pressures (source, time, receiver), Pa, some receivers at a time to bound the memory.
 
     Held-out sources may lie outside the training domain, in a user's files: they are judged all the same.
     """
     parts = [
-        surrogate.predict(queries(part, receiver, time_), outside="allow")["pressure"].values.transpose(0, 2, 1)
-        for part in np.array_split(source, max(1, len(source) // 8))
+        surrogate.predict(queries(source, part, time_), outside="allow")["pressure"].values.transpose(0, 2, 1)
+        for part in np.array_split(receiver, max(1, len(receiver) // 256))
     ]
-    return np.concatenate(parts)
+    return np.concatenate(parts, axis=2)
 
 
 def judge_surrogate(name: str, kind: str, surrogate: Surrogate, scene: Scene, train_cpu_s: float) -> Row:
