@@ -1,0 +1,122 @@
+"""A multigrid cycle as a preconditioner: symmetric and positive whatever its relaxation factors are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from sciml_kernels.multigrid_cycle.reference import LevelTensors, vcycle_reference
+from torch import Tensor
+
+from sciml_solvers.hierarchy import build_levels
+from sciml_solvers.problems import MaskProblem
+
+Parameters: TypeAlias = Sequence[tuple[Tensor, Tensor]]
+
+
+class Multigrid:
+    r"""One V-cycle of geometric multigrid for a grid problem, ``z = B r``.
+
+    ``B = S + (I - M^-T A) P g B_c P^T (I - A M^-1)`` with red-black over-relaxation M. B is symmetric, and positive
+    definite where the matrix is, for any factors in (0, 2) and any positive gain g.
+
+    Parameters
+    ----------
+    problem
+        Mask, coefficients and spacing; its right-hand side is not used.
+    smoothing
+        Sweeps before and after the correction, equal numbers.
+    transfer
+        Interpolation, ``"constant"`` (robust for jumps and thin walls) or ``"linear"``.
+    omega
+        Relaxation factor of every cell, in (0, 2).
+    coarse_scale
+        Scale of the coarse operators where 1 is the plain sum of the fine weights; 0.5 is the true coarse equation.
+    dtype
+        Type in which the cycle stores its vectors: float64, float32, or float16, which is emulated: each vector is
+        rounded to float16 where it would be stored, sums are kept in float32.
+    parameters
+        For each level but the coarsest (omega, gain): a grid of factors, red and black in one as `LevelTensors` says,
+        and a positive number; in place of `omega` and `coarse_scale`.
+
+    *Contract*: `apply` is linear and deterministic; several residuals at once give what they give one by one.
+
+    Examples
+    --------
+    >>> from sciml_solvers.gallery import problem
+    >>> cycle = Multigrid(problem("empty", 8))
+    >>> cycle.apply(torch.ones(1, 8, 8, 8, dtype=torch.float64)).shape
+    torch.Size([1, 8, 8, 8])
+    """
+
+    def __init__(
+        self,
+        problem: MaskProblem,
+        *,
+        smoothing: tuple[int, int] = (2, 2),
+        transfer: Literal["constant", "linear"] = "constant",
+        omega: float = 1.0,
+        coarse_scale: float = 0.5,
+        dtype: torch.dtype = torch.float32,
+        parameters: Parameters | None = None,
+    ) -> None:
+        _check(smoothing, transfer, omega, coarse_scale)
+        self.dtype = dtype
+        self.n_sweep = smoothing[0]
+        self.transfer = transfer
+        self.hierarchy: list[LevelTensors] = build_levels(problem, dtype, omega, coarse_scale)
+        if parameters is not None:
+            self.hierarchy = with_parameters(self.hierarchy, parameters)
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """Return ``B r`` in the residual's type; (rhs, n_x, n_y, n_z), or two-dimensional grids (rhs, n_x, n_y)."""
+        shape = residual.shape
+        grid = residual.reshape(len(residual), *self.hierarchy[0].diagonal.shape)
+        # The residual is scaled to order one: half types have no room for small numbers.
+        size = grid.abs().amax((1, 2, 3), keepdim=True)
+        size = torch.where(size > 0, size, 1)
+        wide = self.hierarchy[0].diagonal.dtype
+        scaled = (grid / size).to(wide)
+        z = vcycle_reference(self.hierarchy, scaled, self.n_sweep, self.transfer)
+        return (z.to(residual.dtype) * size).reshape(shape)
+
+
+def with_parameters(levels: Sequence[LevelTensors], parameters: Parameters) -> list[LevelTensors]:
+    """Return the levels with other relaxation factors and gains, one pair for each level but the coarsest."""
+    if len(parameters) != len(levels) - 1:
+        raise ValueError(
+            f"Multigrid: expected parameters for {len(levels) - 1} levels, got {len(parameters)}; give (omega, gain) "
+            "for each level but the coarsest"
+        )
+    changed = []
+    for number, (level, (omega, gain)) in enumerate(zip(levels[:-1], parameters, strict=True)):
+        if omega.shape != level.omega.shape:
+            raise ValueError(
+                f"Multigrid: expected omega of shape {tuple(level.omega.shape)} on level {number}, got "
+                f"{tuple(omega.shape)}; give one factor for each cell"
+            )
+        active = omega.detach()[level.diagonal > 0]
+        if not bool(((active > 0) & (active < 2)).all()) or not bool(gain.detach() > 0):
+            raise ValueError(
+                f"Multigrid: expected omega in (0, 2) and a positive gain on level {number}, got others; bound them, "
+                "as by 2 * sigmoid(.) and exp(.)"
+            )
+        changed.append(
+            LevelTensors(level.faces, level.diagonal, omega.to(level.omega), gain.to(level.gain), level.factors)
+        )
+    return [*changed, levels[-1]]
+
+
+def _check(smoothing: tuple[int, int], transfer: str, omega: float, coarse_scale: float) -> None:
+    if len(smoothing) != 2 or smoothing[0] != smoothing[1] or smoothing[0] < 1:
+        raise ValueError(
+            f"Multigrid: expected as many sweeps before as after, at least one, got {smoothing}; conjugate gradients "
+            "need a symmetric cycle, such as (2, 2)"
+        )
+    if transfer not in ("constant", "linear"):
+        raise ValueError(f"Multigrid: expected transfer constant or linear, got {transfer!r}; use one of the two")
+    if not 0 < omega < 2:
+        raise ValueError(f"Multigrid: expected omega between 0 and 2, got {omega}; outside the smoother diverges")
+    if not coarse_scale > 0:
+        raise ValueError(f"Multigrid: expected a positive coarse_scale, got {coarse_scale}; the default is 0.5")

@@ -1,0 +1,254 @@
+"""Solve a grid problem or a sparse symmetric system, with a residual that is always computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciml_solvers.multigrid import Multigrid
+from sciml_solvers.pcg import Apply, State, along, dot, pcg
+from sciml_solvers.problems import MaskProblem
+from sciml_solvers.solution import Solution, Status
+from sciml_solvers.system import System, grid_system, matrix_system
+
+Preconditioner: TypeAlias = str | Multigrid | Callable[[Tensor], Tensor]
+N_RESTART = 6
+
+
+def solve(
+    problem: MaskProblem | sparse.spmatrix | sparse.sparray,
+    b: NDArray[np.floating] | None = None,
+    *,
+    preconditioner: Preconditioner = "multigrid",
+    rtol: float = 1e-6,
+    max_iterations: int = 2000,
+    dtype: torch.dtype = torch.float32,
+) -> Solution:
+    """Solve ``A x = b`` by preconditioned conjugate gradients to ``norm(b - A x) <= rtol * norm(b)``.
+
+    Parameters
+    ----------
+    problem
+        A grid problem, or a sparse symmetric positive (semi-)definite matrix.
+    b : (unknown,) or (rhs, unknown); for a grid problem also grids
+        Right-hand sides in place of the grid problem's own.
+    preconditioner
+        ``"multigrid"`` (grid problems; a matrix falls back to Jacobi and says so), ``"jacobi"``, ``"none"``, a
+        `Multigrid`, or a symmetric positive callable on tensors (rhs, unknown).
+    rtol
+        Tolerance relative to the norm of the right-hand side.
+    max_iterations
+        Of all restarts together.
+    dtype
+        In which the multigrid cycle computes; vectors and residuals of the iteration are float64.
+
+    Returns
+    -------
+    Solution
+        Its x has the shape of the right-hand side.
+
+    *Contract*: the status says converged only if the residual computed from x in float64 is below the tolerance;
+    constants of components without a given pressure are projected out, x has mean zero there; several right-hand
+    sides give what they give one by one.
+
+    Examples
+    --------
+    >>> from sciml_solvers.gallery import problem
+    >>> solve(problem("empty", 16)).status.name
+    'CONVERGED'
+    """
+    if not rtol > 0 or max_iterations < 0:
+        raise ValueError(f"solve: expected rtol > 0 and max_iterations >= 0, got {rtol} and {max_iterations}; raise it")
+    if isinstance(problem, MaskProblem):
+        return _solve_grid(problem, b, preconditioner, rtol, max_iterations, dtype)
+    return _solve_matrix(problem, b, preconditioner, rtol, max_iterations)
+
+
+def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_iterations: int) -> Solution:
+    """Run conjugate gradients, restarted from the true residual as long as that is above the tolerance.
+
+    Parameters
+    ----------
+    system, precondition
+        The matrix and a symmetric positive M; both on vectors of the shape of `b`.
+    b : (rhs, ...)
+        Right-hand sides, float64.
+    rtol, max_iterations
+        As in `solve`.
+    """
+    project = system.constants.project
+    size = dot(b, b).sqrt()
+    b_solved = project(b)
+    inconsistent = dot(b - b_solved, b - b_solved).sqrt() > rtol * size
+    target = rtol * torch.where(inconsistent, dot(b_solved, b_solved).sqrt(), size)
+    x, residual, norm = torch.zeros_like(b), b_solved, dot(b_solved, b_solved).sqrt()
+    history, n_done = [norm], 0
+    broken: list[Status | None] = [None if bool(torch.isfinite(s)) else Status.NONFINITE for s in size]
+    for _ in range(N_RESTART):
+        goal = torch.where(torch.tensor([s is not None for s in broken], device=b.device), torch.inf, target)
+        state = _run(system, residual, lambda r: project(precondition(project(r))), goal, max_iterations - n_done)
+        history += state[1][1:]
+        n_done += state[0].iteration
+        new = project(x + state[0].x)
+        new_residual = b_solved - system.apply(new)
+        new_norm = dot(new_residual, new_residual).sqrt()
+        better = new_norm < norm
+        stuck = ~better & (norm > goal) | (new_norm > 0.5 * norm) & (state[0].residual_norm <= goal) & (new_norm > goal)
+        x = torch.where(along(better, x), new, x)
+        residual, norm = (
+            torch.where(along(better, x), new_residual, residual),
+            torch.where(better, new_norm, norm),
+        )
+        broken = [
+            old or failed or (Status.STAGNATED if is_stuck and n_done < max_iterations else None)
+            for old, failed, is_stuck in zip(broken, state[0].broken, stuck.tolist(), strict=True)
+        ]
+        if n_done >= max_iterations or bool((norm <= goal).all()):
+            break
+    return _report(system, b, x, target, inconsistent, broken, n_done, history)
+
+
+def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most: int) -> tuple[State, list[Tensor]]:
+    """Return the last state of one run, and the residual norms of all."""
+    norms = []
+    for state in pcg(system.apply, b, precondition, target):
+        norms.append(state.residual_norm)
+        if state.iteration >= n_most:
+            break
+    return state, norms
+
+
+def _report(
+    system: System,
+    b: Tensor,
+    x: Tensor,
+    target: Tensor,
+    inconsistent: Tensor,
+    broken: list[Status | None],
+    n_done: int,
+    history: list[Tensor],
+) -> Solution:
+    size = dot(b, b).sqrt()
+    rest = b - system.apply(x)
+    norm = dot(rest, rest).sqrt()
+    statuses = []
+    for column, failed in enumerate(broken):
+        if bool(norm[column] <= target[column]):
+            statuses.append(Status.CONVERGED)
+        elif failed is not None:
+            statuses.append(failed)
+        else:
+            statuses.append(Status.SINGULAR_INCONSISTENT if bool(inconsistent[column]) else Status.MAXITER)
+    scale = torch.where(size > 0, size, 1)
+    relative = torch.stack(history) / scale
+    return Solution(x.numpy(), tuple(statuses), n_done, (norm / scale).numpy(), relative.numpy())
+
+
+def _solve_grid(
+    problem: MaskProblem,
+    b: NDArray[np.floating] | None,
+    preconditioner: Preconditioner,
+    rtol: float,
+    max_iterations: int,
+    dtype: torch.dtype,
+) -> Solution:
+    given = problem.rhs if b is None else np.asarray(b, dtype=np.float64)
+    is_vector = given.shape[-1:] == (problem.n_unknowns,) and given.ndim <= 2 and given.shape != problem.cells.shape
+    if not is_vector and given.shape[given.ndim - problem.cells.ndim :] != problem.cells.shape:
+        raise ValueError(
+            f"solve: expected b of shape ({problem.n_unknowns},), {problem.cells.shape} or several of these, got "
+            f"{given.shape}; reshape it"
+        )
+    system = grid_system(problem)
+    grid = problem.to_grid(given) if is_vector else np.where(problem.fluid, given, 0.0)
+    vectors = torch.from_numpy(grid.reshape(-1, *system.diagonal.shape))
+    if preconditioner == "multigrid":
+        preconditioner = Multigrid(problem, dtype=dtype)
+    precondition: Apply
+    if isinstance(preconditioner, Multigrid):
+        precondition = preconditioner.apply
+    elif callable(preconditioner):
+        precondition = _on_unknowns(problem, preconditioner)
+    else:
+        precondition = _simple(preconditioner, system)
+    found = iterate(system, vectors, precondition, rtol, max_iterations)
+    x = found.x.reshape(grid.shape)
+    return _with_x(found, problem.to_vector(x) if is_vector else x)
+
+
+def _solve_matrix(
+    matrix: sparse.spmatrix | sparse.sparray,
+    b: NDArray[np.floating] | None,
+    preconditioner: Preconditioner,
+    rtol: float,
+    max_iterations: int,
+) -> Solution:
+    checked = _check_matrix(matrix)
+    n = checked.shape[0]
+    if b is None or np.asarray(b).shape[-1:] != (n,) or np.iscomplexobj(b):
+        got = "none" if b is None else f"{np.asarray(b).dtype} {np.asarray(b).shape}"
+        raise ValueError(f"solve: expected real b of shape ({n},) or (rhs, {n}), got {got}; give one entry for each row")
+    system = matrix_system(checked)
+    vectors = torch.from_numpy(np.array(b, dtype=np.float64).reshape(-1, n))
+    if bool((system.diagonal < 0).any()):
+        ends = (Status.INDEFINITE_A,) * len(vectors)
+        ones = np.ones(len(vectors))
+        return Solution(np.zeros(np.shape(b)), ends, 0, ones, ones[None])
+    fallback = preconditioner == "multigrid"
+    simple = "jacobi" if fallback else preconditioner
+    if isinstance(simple, Multigrid):
+        raise TypeError("solve: expected a preconditioner on vectors, got Multigrid; it needs the grid: give its problem")
+    precondition = simple if callable(simple) else _simple(simple, system)
+    found = iterate(system, vectors, precondition, rtol, max_iterations)
+    return _with_x(found, found.x.reshape(np.shape(b)), fallback)
+
+
+def _with_x(found: Solution, x: NDArray[np.float64], fallback: bool = False) -> Solution:
+    return Solution(x, found.statuses, found.iterations, found.residual_norms, found.history, fallback)
+
+
+def _simple(name: str, system: System) -> Apply:
+    if name == "none":
+        return torch.clone
+    if name != "jacobi":
+        raise ValueError(f"solve: expected preconditioner multigrid, jacobi or none, got {name!r}; or give a callable")
+    inverse = torch.where(system.diagonal > 0, 1 / system.diagonal, 1.0)
+    return lambda r: inverse * r
+
+
+def _on_unknowns(problem: MaskProblem, function: Callable[[Tensor], Tensor]) -> Apply:
+    """Wrap a callable on vectors of unknowns for grids."""
+    fluid = torch.from_numpy(problem.fluid.ravel())
+
+    def precondition(r: Tensor) -> Tensor:
+        flat = r.flatten(1)
+        z = torch.zeros_like(flat)
+        z[:, fluid] = function(flat[:, fluid]).to(z)
+        return z.reshape(r.shape)
+
+    return precondition
+
+
+def _check_matrix(matrix: object) -> sparse.csr_matrix:
+    if not sparse.issparse(matrix):
+        raise TypeError(f"solve: expected a MaskProblem or a sparse matrix, got {type(matrix).__name__}; convert it")
+    csr = sparse.csr_matrix(matrix)
+    if csr.shape[0] != csr.shape[1]:
+        raise ValueError(f"solve: expected a square matrix, got {csr.shape}; conjugate gradients need one")
+    if np.iscomplexobj(csr.data):
+        raise TypeError("solve: expected a real matrix, got a complex one; use a method for complex systems")
+    csr = csr.astype(np.float64)
+    largest = abs(csr).max() if csr.nnz else 0.0
+    off = abs(csr - csr.T).max() if csr.nnz else 0.0
+    if off > 1e-10 * largest:
+        raise ValueError(
+            f"solve: expected a symmetric matrix, got a difference of {off / largest:.1e} to its transpose; use a "
+            "method for non-symmetric systems"
+        )
+    return csr
