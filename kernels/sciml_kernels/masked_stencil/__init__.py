@@ -1,3 +1,68 @@
 """The matrix-free operator of a Poisson equation on a masked grid."""
-from sciml_kernels.multigrid_cycle.reference import apply_stencil
-def masked_stencil(pressure, faces, diagonal): return apply_stencil(faces, diagonal, pressure)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sciml_kernels.by_reference import differentiate
+from sciml_kernels.checks import check_alike, check_rank, check_shape
+from sciml_kernels.masked_stencil.reference import reference
+from sciml_kernels.pattern import define
+
+LAUNCHERS = {"numba": "sciml_kernels.masked_stencil.numba_kernel:launch"}
+
+
+def masked_stencil(pressure: Tensor, faces: Tensor, diagonal: Tensor) -> Tensor:
+    """Apply the matrix of a Poisson equation on a masked grid to one or more pressures, without the matrix.
+
+    ``(A p)_i = diagonal_i p_i - sum_faces w_ij p_j`` where ``diagonal_i > 0``, zero elsewhere.
+
+    Parameters
+    ----------
+    pressure : (rhs, n_x, n_y, n_z)
+        Zero in cells that are no unknowns; two-dimensional grids are (rhs, n_x, 1, n_y).
+    faces : (3, n_x, n_y, n_z) or (3, 1, 1, 1)
+        Weight of the face between a cell and the next along each axis, zero where it is closed; one weight for each
+        axis where all open faces normal to it have the same: a closed face then is one beside a cell with pressure
+        zero that does not count in the diagonal.
+    diagonal : (n_x, n_y, n_z)
+        Sum of the weights of a cell's open faces, those to a given pressure included; zero marks no unknown.
+
+    Returns
+    -------
+    (rhs, n_x, n_y, n_z)
+        Of the inputs' type; sums are kept in float32 for float16 and bfloat16.
+
+    *Contract*: equal to the reference within `sciml_kernels.precision.TOLERANCES`, gradients too, to second order.
+
+    Examples
+    --------
+    >>> p = torch.tensor([1.0, 3.0, 0.0]).reshape(1, 3, 1, 1)
+    >>> masked_stencil(p, torch.ones(3, 1, 1, 1), torch.tensor([1.0, 2.0, 0.0]).reshape(3, 1, 1)).flatten()
+    tensor([-2.,  5.,  0.])
+    """
+    where = "masked_stencil"
+    check_alike(where, {"pressure": pressure, "faces": faces, "diagonal": diagonal})
+    check_rank(where, "pressure", pressure, ("rhs", "n_x", "n_y", "n_z"))
+    n_x, n_y, n_z = pressure.shape[1:]
+    check_shape(where, "diagonal", diagonal, {"n_x": n_x, "n_y": n_y, "n_z": n_z})
+    if tuple(faces.shape) != (3, 1, 1, 1):
+        check_shape(where, "faces", faces, {"axis": 3, "n_x": n_x, "n_y": n_y, "n_z": n_z})
+    return torch.ops.sciml.masked_stencil(pressure, faces, diagonal)
+
+
+def _fake(pressure: Tensor, faces: Tensor, diagonal: Tensor) -> Tensor:
+    return pressure.new_empty(pressure.shape)
+
+
+def _pays(pressure: Tensor, *_others: Any) -> bool:
+    """Numba computes in the two types that hold their own sums."""
+    return pressure.dtype in (torch.float32, torch.float64)
+
+
+_SIGNATURE = "masked_stencil(Tensor pressure, Tensor faces, Tensor diagonal)"
+_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, _pays)
+backward_reference = differentiate(_op, _SIGNATURE, reference, 3)

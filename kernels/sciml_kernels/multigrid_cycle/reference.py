@@ -41,7 +41,11 @@ class LevelTensors:
 
 
 def vcycle_reference(
-    levels: Sequence[LevelTensors], residual: Tensor, n_sweep: int = 2, transfer: str = "constant"
+    levels: Sequence[LevelTensors],
+    residual: Tensor,
+    n_sweep: int = 2,
+    transfer: str = "constant",
+    storage: torch.dtype | None = None,
 ) -> Tensor:
     """Apply one V-cycle from a zero guess: ``z = B r`` with B symmetric, positive for any omega in (0, 2).
 
@@ -58,6 +62,8 @@ def vcycle_reference(
         Red-black sweeps before and after the correction.
     transfer
         ``"constant"`` or ``"linear"`` interpolation P; restriction is its transpose.
+    storage
+        A narrower type that vectors are rounded to wherever a cycle would keep them in memory.
 
     Returns
     -------
@@ -68,22 +74,24 @@ def vcycle_reference(
     damped Jacobi with extra boundary sweeps.
     """
     level = levels[0]
+    keep = (lambda x: x) if storage is None else (lambda x: x.to(storage).to(x.dtype))
+    residual = keep(residual)
     if level.inverse is not None:
         return (residual.flatten(1) @ level.inverse).reshape(residual.shape)
     is_red = red_cells(level.diagonal)
     relax = relaxation(level)
-    z = torch.where(is_red, relax * residual, torch.zeros_like(residual))
-    z = _relax(level, relax, ~is_red, z, residual)
+    z = keep(torch.where(is_red, relax * residual, torch.zeros_like(residual)))
+    z = keep(_relax(level, relax, ~is_red, z, residual))
     for _ in range(n_sweep - 1):
-        z = _relax(level, relax, is_red, z, residual)
-        z = _relax(level, relax, ~is_red, z, residual)
+        z = keep(_relax(level, relax, is_red, z, residual))
+        z = keep(_relax(level, relax, ~is_red, z, residual))
     fine = residual - apply_stencil(level.faces, level.diagonal, z)
-    coarse = vcycle_reference(levels[1:], restrict(fine, level.factors, transfer), n_sweep, transfer)
+    coarse = vcycle_reference(levels[1:], restrict(fine, level.factors, transfer), n_sweep, transfer, storage)
     active = (level.diagonal > 0).to(z.dtype)
     z = z + level.gain * active * prolong(coarse, level.factors, level.diagonal.shape, transfer)
     for _ in range(n_sweep):
-        z = _relax(level, relax, ~is_red, z, residual)
-        z = _relax(level, relax, is_red, z, residual)
+        z = keep(_relax(level, relax, ~is_red, z, residual))
+        z = keep(_relax(level, relax, is_red, z, residual))
     return z
 
 

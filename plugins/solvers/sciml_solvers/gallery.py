@@ -52,13 +52,13 @@ def random_mask(shape: Shape, generator: np.random.Generator) -> MaskProblem:
     for _ in range(generator.integers(0, 4)):
         axis = int(generator.integers(len(shape)))
         _baffle(cells, axis, int(generator.integers(2, shape[axis] - 2)), generator)
-    coefficient, spacing = None, None
+    coefficient, spacing = None, ()
     kind = generator.integers(4)
     if kind == 0:
         block = 2 ** int(generator.integers(1, 4))
         coefficient = np.where(_checker(shape, block), 10 ** generator.uniform(1, 4), 1.0)
     elif kind == 1:
-        spacing = tuple(10 ** generator.uniform(0, 1, len(shape)))
+        spacing = tuple(10.0 ** generator.uniform(0, 1, len(shape)))
     if generator.random() < 0.5:
         cells[..., -1] = AIR
     made = MaskProblem("random", cells, generator.standard_normal(shape), coefficient, spacing)
@@ -71,7 +71,7 @@ def _solids(shape: Shape, generator: np.random.Generator) -> MaskProblem:
     across = range(len(shape) - 1)
     cells[sum((x[a] - 0.5) ** 2 for a in across) + (x[-1] - 0.45) ** 2 < 0.15**2] = SOLID
     cells[(np.abs(x[-1] - 0.75) < 0.03) & (x[0] > 0.2) & (x[0] < 0.6)] = SOLID
-    cells[(np.abs(x[0] - 0.8) < 0.02) & (x[-1] < 0.6)] = SOLID
+    cells[(np.abs(x[0] - 0.8) < 0.02) & (x[-1] > 0.2) & (x[-1] < 0.6) & (x[len(shape) - 2] < 0.5)] = SOLID
     cells[(np.abs(x[0] - 0.25) < 0.05) & (np.abs(x[len(shape) - 2] - 0.25) < 0.05) & (x[-1] < 0.5)] = SOLID
     cells[..., -1] = AIR
     return MaskProblem("solids", cells, _plume(x, shape))

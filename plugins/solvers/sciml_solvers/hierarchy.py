@@ -50,7 +50,7 @@ def build_levels(problem: MaskProblem, dtype: torch.dtype, omega: float, coarse_
             LevelTensors(
                 torch.from_numpy(faces).to(wide),
                 torch.from_numpy(diagonal).to(wide),
-                torch.full(diagonal.shape, omega, dtype=wide),
+                torch.tensor(omega, dtype=wide).expand(diagonal.shape),
                 gain,
                 factors,
                 None if inverse is None else torch.from_numpy(inverse).to(wide),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
+from sciml_kernels.backend import choose
+from sciml_kernels.multigrid_cycle import prepare
 from sciml_kernels.multigrid_cycle.reference import LevelTensors, vcycle_reference
 from torch import Tensor
 
@@ -68,18 +70,34 @@ class Multigrid:
         self.hierarchy: list[LevelTensors] = build_levels(problem, dtype, omega, coarse_scale)
         if parameters is not None:
             self.hierarchy = with_parameters(self.hierarchy, parameters)
+        self._prepared: "PreparedCycle | None" = None
 
     def apply(self, residual: Tensor) -> Tensor:
         """Return ``B r`` in the residual's type; (rhs, n_x, n_y, n_z), or two-dimensional grids (rhs, n_x, n_y)."""
-        shape = residual.shape
-        grid = residual.reshape(len(residual), *self.hierarchy[0].diagonal.shape)
-        # The residual is scaled to order one: half types have no room for small numbers.
+        shape, finest = residual.shape, self.hierarchy[0].diagonal
+        grid = residual.reshape(len(residual), *finest.shape)
+        if self._on_numba(grid):
+            if self._prepared is None:
+                self._prepared = prepare(self.hierarchy, self.n_sweep)
+            return self._prepared.apply(grid).reshape(shape).to(residual.dtype)
+        if self.dtype != torch.float16:
+            z = vcycle_reference(self.hierarchy, grid.to(finest.dtype), self.n_sweep, self.transfer)
+            return z.reshape(shape).to(residual.dtype)
+        # Half types have no room for small numbers: the residual is scaled to order one.
         size = grid.abs().amax((1, 2, 3), keepdim=True)
         size = torch.where(size > 0, size, 1)
-        wide = self.hierarchy[0].diagonal.dtype
-        scaled = (grid / size).to(wide)
-        z = vcycle_reference(self.hierarchy, scaled, self.n_sweep, self.transfer)
+        scaled = (grid / size).to(finest.dtype)
+        z = vcycle_reference(self.hierarchy, scaled, self.n_sweep, self.transfer, torch.float16)
         return (z.to(residual.dtype) * size).reshape(shape)
+
+    def _on_numba(self, residual: Tensor) -> bool:
+        """Say whether the compiled loops do the work: constant transfer, no half type, no gradient wanted."""
+        able = self.transfer == "constant" and self.dtype != torch.float16 and len(self.hierarchy) > 1
+        traced = torch.is_grad_enabled() and (
+            residual.requires_grad
+            or any(level.omega.requires_grad or level.gain.requires_grad for level in self.hierarchy)
+        )
+        return able and not traced and choose(("numba",), residual.device.type) == "numba"
 
 
 def with_parameters(levels: Sequence[LevelTensors], parameters: Parameters) -> list[LevelTensors]:

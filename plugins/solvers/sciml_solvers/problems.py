@@ -53,11 +53,11 @@ class MaskProblem:
     cells: NDArray[np.uint8]
     rhs: NDArray[np.float64]
     coefficient: NDArray[np.float64] | None = None
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_cells(self.cells)
-        spacing = (1.0,) * self.cells.ndim if self.spacing is None else tuple(float(h) for h in self.spacing)
+        spacing = tuple(float(h) for h in self.spacing) or (1.0,) * self.cells.ndim
         if len(spacing) != self.cells.ndim or not all(0 < h < np.inf for h in spacing):
             raise ValueError(
                 f"{_WHERE}: expected {self.cells.ndim} positive spacings, got {self.spacing}; give one for each axis"
@@ -112,7 +112,6 @@ class MaskProblem:
         ground : shape of cells
             Sum of the weights of a fluid cell's faces to air.
         """
-        assert self.spacing is not None
         low, high = _pair(self.cells, axis)
         weight: Array | np.float64 = np.float64(self.spacing[axis] ** -2.0)
         if self.coefficient is not None:

@@ -193,7 +193,9 @@ def _solve_matrix(
     n = checked.shape[0]
     if b is None or np.asarray(b).shape[-1:] != (n,) or np.iscomplexobj(b):
         got = "none" if b is None else f"{np.asarray(b).dtype} {np.asarray(b).shape}"
-        raise ValueError(f"solve: expected real b of shape ({n},) or (rhs, {n}), got {got}; give one entry for each row")
+        raise ValueError(
+            f"solve: expected real b of shape ({n},) or (rhs, {n}), got {got}; give one entry for each row"
+        )
     system = matrix_system(checked)
     vectors = torch.from_numpy(np.array(b, dtype=np.float64).reshape(-1, n))
     if bool((system.diagonal < 0).any()):
@@ -203,7 +205,9 @@ def _solve_matrix(
     fallback = preconditioner == "multigrid"
     simple = "jacobi" if fallback else preconditioner
     if isinstance(simple, Multigrid):
-        raise TypeError("solve: expected a preconditioner on vectors, got Multigrid; it needs the grid: give its problem")
+        raise TypeError(
+            "solve: expected a preconditioner on vectors, got Multigrid; it needs the grid: give its problem"
+        )
     precondition = simple if callable(simple) else _simple(simple, system)
     found = iterate(system, vectors, precondition, rtol, max_iterations)
     return _with_x(found, found.x.reshape(np.shape(b)), fallback)

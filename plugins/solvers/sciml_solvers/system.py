@@ -67,12 +67,16 @@ class System:
 def grid_system(problem: MaskProblem) -> System:
     """Return the system of a grid problem, on grids of three axes that hold zero outside of the unknowns."""
     shape = three_axes(problem.cells.shape)
-    faces, diagonal = np.zeros((3, *shape)), np.zeros(problem.cells.shape)
+    is_even = problem.coefficient is None
+    faces, diagonal = np.zeros((3, 1, 1, 1) if is_even else (3, *shape)), np.zeros(problem.cells.shape)
     grounded = np.zeros(problem.cells.shape, dtype=bool)
     for axis, target in enumerate((0, 2) if problem.cells.ndim == 2 else (0, 1, 2)):
         between, ground = problem.face_weights(axis)
         lead = (slice(None),) * axis
-        faces[target].reshape(problem.cells.shape)[(*lead, slice(None, -1))] = between
+        if is_even:
+            faces[target] = problem.spacing[axis] ** -2.0
+        else:
+            faces[target].reshape(problem.cells.shape)[(*lead, slice(None, -1))] = between
         diagonal += ground
         diagonal[(*lead, slice(None, -1))] += between
         diagonal[(*lead, slice(1, None))] += between
@@ -80,8 +84,8 @@ def grid_system(problem: MaskProblem) -> System:
     label, n_label = ndimage.label(problem.fluid)
     closed = np.ones(n_label + 1, dtype=bool)
     closed[label[grounded]] = False
-    tensors = torch.from_numpy(faces), torch.from_numpy(diagonal.reshape(shape))
-    return System(lambda p: masked_stencil(p, *tensors), tensors[1], _constants(label.reshape(shape), closed))
+    weights, total = torch.from_numpy(faces), torch.from_numpy(diagonal.reshape(shape))
+    return System(lambda p: masked_stencil(p, weights, total), total, _constants(label.reshape(shape), closed))
 
 
 def matrix_system(matrix: sparse.csr_matrix) -> System:

@@ -1,0 +1,85 @@
+"""Derivatives of an op by the autograd of its plain torch reference, to second order, as opaque ops of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sciml_kernels.pattern import define
+
+
+def gradients(reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    """Return the gradient of every tensor input, the first `n_tensor` of `inputs`; recomputes the forward pass."""
+    leaves, found = _trace(reference, n_tensor, grad, inputs, create_graph=False)
+    return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True))
+
+
+def differentiate(
+    op: torch.library.CustomOpDef, signature: str, reference: Callable[..., Tensor], n_tensor: int
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Give an op its gradient, and the gradient its own, and return the gradient's plain torch.
+
+    Parameters
+    ----------
+    op
+        Made by `sciml_kernels.pattern.define`.
+    signature
+        The op's name and arguments, such as ``"scale(Tensor x, float factor)"``; tensors first.
+    reference
+        The op in plain torch.
+    n_tensor
+        How many of its arguments are tensors, none of them optional.
+    """
+    name, _, arguments = signature.partition("(")
+
+    def backward_reference(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return gradients(reference, n_tensor, grad, *inputs)
+
+    def fake(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(torch.empty_like(tensor) for tensor in inputs[:n_tensor])
+
+    returns = ", ".join(["Tensor"] * n_tensor)
+    backward_op = define(f"{name}_backward(Tensor grad, {arguments} -> ({returns})", backward_reference, fake, {})
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:n_tensor])
+        ctx.rest = inputs[n_tensor:]
+
+    def save_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[: n_tensor + 1])
+        ctx.rest = inputs[n_tensor + 1 :]
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        found = getattr(torch.ops.sciml, f"{name}_backward")(grad, *ctx.saved_tensors, *ctx.rest)
+        kept = [g if need else None for g, need in zip(found, ctx.needs_input_grad, strict=False)]
+        return (*kept, *(None,) * len(ctx.rest))
+
+    def backward_backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            first, *tensors = (tensor.view_as(tensor) for tensor in ctx.saved_tensors)
+            sources = [first, *tensors]
+            sources = [t if t.requires_grad else t.detach().requires_grad_() for t in sources]
+            _, outputs = _trace(reference, n_tensor, sources[0], (*sources[1:], *ctx.rest), create_graph=True)
+            pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and out.requires_grad]
+            found = torch.autograd.grad(
+                [out for out, _ in pairs], sources, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
+            )
+        kept = [g if need else None for g, need in zip(found, ctx.needs_input_grad, strict=False)]
+        return (*kept, *(None,) * len(ctx.rest))
+
+    op.register_autograd(backward, setup_context=save)
+    backward_op.register_autograd(backward_backward, setup_context=save_backward)
+    return backward_reference
+
+
+def _trace(
+    reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, inputs: Sequence[Any], create_graph: bool
+) -> tuple[list[Tensor], tuple[Tensor | None, ...]]:
+    with torch.enable_grad():
+        leaves = [t.view_as(t) if create_graph else t.detach().requires_grad_() for t in inputs[:n_tensor]]
+        out = reference(*leaves, *inputs[n_tensor:])
+        return leaves, torch.autograd.grad(out, leaves, grad, create_graph=create_graph, allow_unused=True)

@@ -1,0 +1,166 @@
+"""The cycle with piecewise constant transfer on the CPU: levels made ready once, then applied many times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sciml_kernels.multigrid_cycle import numba_sweeps as sweeps
+from sciml_kernels.multigrid_cycle.reference import LevelTensors, relaxation
+from sciml_kernels.numba_tools import PARALLEL_FROM
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level whose grids are split by colour; `even` holds the weight of each axis where it is one number."""
+
+    shape: tuple[int, int, int]
+    factors: tuple[int, int, int]
+    gain: Any
+    plain: bool
+    relax: NDArray
+    diagonal: NDArray
+    even: tuple[Any, Any, Any] | None
+    faces: NDArray | None
+
+    @property
+    def form(self) -> int:
+        """0 for the serial loops, 1 for the parallel ones."""
+        return int(np.prod(self.shape) >= PARALLEL_FROM)
+
+
+class PreparedCycle:
+    """A hierarchy in the layout of the loops, with the memory they work in.
+
+    Parameters
+    ----------
+    levels
+        From the finest to the coarsest, in float32 or float64, on the CPU.
+    n_sweep
+        Red-black sweeps before and after the correction.
+
+    *Contract*: `apply` returns what `vcycle_reference` with constant transfer returns, to rounding; not to be called
+    from two threads at once, since the work memory is shared.
+    """
+
+    def __init__(self, levels: Sequence[LevelTensors], n_sweep: int = 2) -> None:
+        self._n_sweep = n_sweep
+        self._levels = [_prepare(level) for level in levels[:-1]]
+        self._inverse = _numpy(levels[-1].inverse) if levels[-1].inverse is not None else np.zeros((0, 0))
+        self._coarsest = tuple(levels[-1].diagonal.shape)
+        self._work: list[tuple[NDArray, ...]] = []
+        self._n_rhs = 0
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """Return ``B r``, (rhs, n_x, n_y, n_z), in the type of the hierarchy."""
+        if len(residual) != self._n_rhs:
+            self._allocate(len(residual))
+        found = self._cycle(0, np.ascontiguousarray(residual.detach().numpy()))
+        return torch.from_numpy(found)
+
+    def _allocate(self, n_rhs: int) -> None:
+        self._n_rhs = n_rhs
+        self._work = []
+        for level in self._levels:
+            size = n_rhs * level.relax.shape[1]
+            split = np.zeros((6, size), self._inverse.dtype)
+            coarse = [-(-n // f) for n, f in zip(level.shape, level.factors, strict=True)]
+            self._work.append((*split, np.empty((n_rhs, *coarse), self._inverse.dtype)))
+
+    def _cycle(self, number: int, residual: NDArray) -> NDArray:
+        if number == len(self._levels):
+            flat = residual.reshape(self._n_rhs, -1).astype(self._inverse.dtype, copy=False)
+            return (flat @ self._inverse).reshape(residual.shape)
+        level = self._levels[number]
+        b_red, b_black, u_red, u_black, rest_red, rest_black, coarse = self._work[number]
+        sizes, form = (self._n_rhs, *level.shape), level.form
+        u, b, rest = (u_red, u_black), (b_red, b_black), (rest_red, rest_black)
+        sweeps.load[form](residual.reshape(-1), b_red, b_black, u_red, level.relax[0], *sizes)
+        self._relax(level, u, b, 1, True)
+        for _ in range(self._n_sweep - 1):
+            self._relax(level, u, b, 0, level.plain)
+            self._relax(level, u, b, 1, level.plain)
+        self._residual(level, rest, u, b)
+        sweeps.restrict[form](coarse.reshape(-1), *rest, *sizes, *level.factors, not level.plain)
+        correction = self._cycle(number + 1, coarse)
+        sweeps.prolong[form](*u, correction.reshape(-1), *level.diagonal, level.gain, *sizes, *level.factors)
+        for _ in range(self._n_sweep):
+            self._relax(level, u, b, 1, level.plain)
+            self._relax(level, u, b, 0, level.plain)
+        found = np.empty((self._n_rhs, *level.shape), self._inverse.dtype)
+        sweeps.store[form](found.reshape(-1), *u, *sizes)
+        return found
+
+    def _relax(self, level: _Level, u: tuple, b: tuple, colour: int, plain: bool) -> None:
+        (n_x, n_y, n_z), other = level.shape, 1 - colour
+        arrays = u[colour], u[other], b[colour], level.relax[colour], level.diagonal[colour]
+        ends = (self._n_rhs, n_x, n_y, (n_z + 1) // 2, colour, plain)
+        if level.even is not None:
+            sweeps.relax_even[level.form](*arrays, *level.even, *ends)
+        else:
+            assert level.faces is not None
+            sweeps.relax_uneven[level.form](*arrays, level.faces[colour], level.faces[other], *ends)
+
+    def _residual(self, level: _Level, rest: tuple, u: tuple, b: tuple) -> None:
+        n_x, n_y, n_z = level.shape
+        for colour in (0,) if level.plain else (0, 1):  # relaxed with a factor of one, the last colour has none left
+            other = 1 - colour
+            arrays = rest[colour], u[colour], u[other], b[colour], level.diagonal[colour]
+            ends = (self._n_rhs, n_x, n_y, (n_z + 1) // 2, colour)
+            if level.even is not None:
+                sweeps.residual_even[level.form](*arrays, *level.even, *ends)
+            else:
+                assert level.faces is not None
+                sweeps.residual_uneven[level.form](*arrays, level.faces[colour], level.faces[other], *ends)
+
+
+def _prepare(level: LevelTensors) -> _Level:
+    diagonal = _numpy(level.diagonal)
+    faces = _numpy(level.faces)
+    kind = diagonal.dtype.type
+    omega = _numpy(level.omega)[diagonal > 0]
+    n_x, n_y, n_z = diagonal.shape
+    weights = [_one_value(grid) for grid in faces]
+    even = (weights[0], weights[1], weights[2]) if all(weight is not None for weight in weights) else None
+    split_faces = None
+    if even is None:
+        parts = [split(grid) for grid in faces]
+        split_faces = np.stack([np.concatenate([part[colour] for part in parts]) for colour in (0, 1)])
+    return _Level(
+        (n_x, n_y, n_z),
+        level.factors,
+        kind(level.gain.item()),
+        bool((omega == 1).all()),
+        split(_numpy(relaxation(level))),
+        split(diagonal),
+        even,
+        split_faces,
+    )
+
+
+def split(grid: NDArray) -> NDArray:
+    """Return a grid's red and black cells in the padded, flat layout of the loops, (2, entry)."""
+    n_x, n_y, n_z = grid.shape
+    pairs = np.zeros((n_x, n_y, (n_z + 1) // 2, 2), grid.dtype)
+    pairs.reshape(n_x, n_y, -1)[..., :n_z] = grid
+    odd = (np.arange(n_x)[:, None] + np.arange(n_y)) % 2 == 1
+    pairs[odd] = pairs[odd][..., ::-1]
+    found = np.zeros((2, n_x + 2, n_y + 2, pairs.shape[2] + 2), grid.dtype)
+    found[:, 1:-1, 1:-1, 1:-1] = np.moveaxis(pairs, -1, 0)
+    return found.reshape(2, -1)
+
+
+def _one_value(grid: NDArray) -> Any:
+    """Return the weight that all open faces have, zero where there are none; None if they differ."""
+    largest = grid.max()
+    return largest if np.array_equal(grid, largest * (grid > 0)) else None
+
+
+def _numpy(tensor: Tensor) -> NDArray:
+    return np.ascontiguousarray(tensor.detach().numpy())

@@ -1,0 +1,28 @@
+"""Compile loops for the CPU: once for all cores, once for one, cached where the file system allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+# Cells below which starting the threads costs more than they save.
+PARALLEL_FROM = 16384
+
+
+def compiled(function: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the serial and the parallel form of a function whose outer loop is a `numba.prange`.
+
+    Products and sums may be contracted, nothing else is reordered: both forms give the same bits on any number of
+    threads. Nothing is compiled before the first call.
+    """
+    return _njit(function, parallel=False), _njit(function, parallel=True)
+
+
+def _njit(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": {"contract"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to cache in, as in a read-only installation without NUMBA_CACHE_DIR
+        return numba.njit(**options)(function)
