@@ -76,10 +76,11 @@ def write_matrix(matrix: sparse.spmatrix, path: str | Path, *, precision: Precis
     csr.sort_indices()
     if max(*csr.shape, csr.nnz) > np.iinfo(np.int32).max:
         raise refuse("write_matrix", "sizes below 2^31, as stored", f"{csr.shape} and {csr.nnz} entries", "split it")
-    if not np.isfinite(csr.data.astype(precision)).all():
+    with np.errstate(over="ignore"):
+        values = csr.data.astype(np.dtype(precision).newbyteorder("<"))
+    if not np.isfinite(values).all():
         raise refuse("write_matrix", f"finite values in {precision}", "NaN or infinity", "scale or repair the matrix")
     head = np.array([*csr.shape, csr.nnz, csr.shape[0], csr.shape[1]])
-    values = csr.data.astype(np.dtype(precision).newbyteorder("<"))
     with atomic_file(Path(path)) as temporary:
         temporary.write_bytes(_int32(head) + values.tobytes() + _int32(csr.indptr[:-1]) + _int32(csr.indices))
 

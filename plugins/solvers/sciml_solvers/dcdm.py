@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sciml_solvers.dcdm_net import Cells
+from sciml_solvers.problems import MaskProblem
+from sciml_solvers.solution import Solution, Status
 
 Vector: TypeAlias = NDArray[np.float64]
 Direction: TypeAlias = Callable[[Vector], NDArray[np.floating]]
@@ -65,13 +67,13 @@ def identity(residual: Vector) -> Vector:
     return residual
 
 
-def network_direction(network: torch.nn.Module, cells: Cells, **conditions: torch.Tensor) -> Direction:
+def network_direction(network: torch.nn.Module, box: Cells, /, **conditions: torch.Tensor) -> Direction:
     """Return the rule r -> N(r) of a network with the input `residual` and the output `direction`.
 
     Parameters
     ----------
     network : such as a `DcdmNet`; evaluated where its weights are, in their precision, without gradients.
-    cells : where the unknowns lie on the box.
+    box : where the unknowns lie.
     conditions : further inputs of the network, the same in every iteration.
     """
     weight = next(network.parameters())
@@ -79,13 +81,13 @@ def network_direction(network: torch.nn.Module, cells: Cells, **conditions: torc
 
     def direction(residual: Vector) -> NDArray[np.floating]:
         with torch.no_grad():
-            grid = cells.to_grid(torch.from_numpy(residual[None]).to(weight))
-            return cells.to_vectors(network(residual=grid, **conditions)["direction"])[0].double().numpy(force=True)
+            grid = box.to_grid(torch.from_numpy(residual[None]).to(weight))
+            return box.to_vectors(network(residual=grid, **conditions)["direction"])[0].double().numpy(force=True)
 
     return direction
 
 
-# long: the loop of the paper's Algorithm 1, with its checks
+# long: the loop of the paper with its checks
 def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
          options: DcdmOptions = DcdmOptions(), initial: Vector | None = None) -> Iterator[DcdmState]:  # fmt: skip
     """Solve ``A x = b`` by conjugate directions that a rule proposes, yielding the start and every iterate.
@@ -98,16 +100,18 @@ def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
     options : tolerance, most iterations, number k of previous directions.
     initial : x_0 (unknown); zero by default.
 
-    *Contract*: the error's energy norm ``(x - x*).A (x - x*)`` never grows, whatever the rule returns, NaN included.
+    *Contract*: it converges whatever the rule returns, NaN included: each step multiplies the error's energy
+    ``(x - x*).A (x - x*)`` by at most 1 - l / L, with l the least eigenvalue of A and L its largest sum over a row.
     ``p_i.A p_j = 0`` for the last k directions. With the identity and k >= 1 the iterates are those of conjugate
     gradients. The last state has reached the tolerance, the most iterations, or has the source "none".
 
-    *Source*: A. Kaneda et al., ICML 2023, Algorithm 1.
+    *Source*: A. Kaneda et al., ICML 2023, and the released iteration; the comments number its steps.
 
     *Departures*: the residual is recomputed from x, as in the released code, so that a step costs two products with A
     (and one application of the rule); it is in float64, relative to ||b||. Directions are orthogonalised one after
-    another (modified Gram-Schmidt), and twice. Where the rule's direction is not finite, vanishes, has no slope or no
-    positive curvature, the residual takes its place: it always has a slope. The paper has no such provision.
+    another (modified Gram-Schmidt), and twice. Where the rule's direction is not finite, vanishes, has no positive
+    curvature or takes less energy than steepest descent does in the worst case, the residual takes its place, at one
+    product more. The paper has no such provision.
     """
     b = np.asarray(rhs, dtype=np.float64)
     x = np.zeros_like(b) if initial is None else np.array(initial, dtype=np.float64)
@@ -118,6 +122,8 @@ def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
         raise ValueError("dcdm: expected a finite right-hand side and start, got NaN or infinity; repair them")
     previous: deque[_Conjugate] = deque(maxlen=options.n_previous)
     n_fallbacks, scale = 0, float(np.linalg.norm(b)) or 1.0
+    # What steepest descent takes at least from a residual of unit norm, as the row sums bound the eigenvalues.
+    least = (1 - 1e-9) / float(abs(matrix).sum(axis=1).max())
     r = b - matrix @ x
     state = DcdmState(0, x, float(np.linalg.norm(r)) / scale, np.zeros_like(b), "start", 0)
     yield state
@@ -125,7 +131,7 @@ def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
         unit = r / np.linalg.norm(r)
         # 1. q = N(r / ||r||); 2. p = q - sum_j p_j (p_j.A q) / (p_j.A p_j)
         source: Source = "rule"
-        step = _conjugate(matrix, np.array(direction(unit.copy()), dtype=np.float64), unit, previous)
+        step = _conjugate(matrix, np.array(direction(unit.copy()), dtype=np.float64), unit, previous, least)
         if step is None:
             source, n_fallbacks = "residual", n_fallbacks + 1
             step = _conjugate(matrix, unit, unit, previous) or _conjugate(matrix, unit, unit, ())
@@ -150,8 +156,9 @@ class _Conjugate:
     curvature: float
 
 
-def _conjugate(matrix: sparse.spmatrix, q: Vector, unit: Vector, previous: Iterable[_Conjugate]) -> _Conjugate | None:
-    """Return q made A-orthogonal to the previous directions, or None where that is no direction to go along."""
+def _conjugate(matrix: sparse.spmatrix, q: Vector, unit: Vector, previous: Iterable[_Conjugate],
+               least: float = 0.0) -> _Conjugate | None:  # fmt: skip
+    """Return q made A-orthogonal to the previous directions; None where its step takes less energy than `least`."""
     if q.shape != unit.shape:
         text = f"expected a direction of shape {unit.shape}, got {q.shape}"
         raise ValueError(f"dcdm: {text}; the rule takes and returns vectors of unknowns")
@@ -168,8 +175,9 @@ def _conjugate(matrix: sparse.spmatrix, q: Vector, unit: Vector, previous: Itera
     p = p / left
     product = matrix @ p
     curvature = float(p @ product)
-    usable = curvature > ROUNDING * np.linalg.norm(product) and abs(p @ unit) > ROUNDING
-    return _Conjugate(p, product, curvature) if usable else None
+    if not curvature > ROUNDING * np.linalg.norm(product):
+        return None
+    return _Conjugate(p, product, curvature) if (p @ unit) ** 2 / curvature >= least else None
 
 
 def iterations_to(states: Iterable[DcdmState], tolerances: Sequence[float]) -> list[int | None]:
@@ -180,3 +188,42 @@ def iterations_to(states: Iterable[DcdmState], tolerances: Sequence[float]) -> l
             if found[place] is None and state.residual <= tolerance:
                 found[place] = state.iteration
     return found
+
+
+def solve_dcdm(problem: MaskProblem, direction: Direction = identity, options: DcdmOptions = DcdmOptions()) -> Solution:
+    """Solve every right-hand side of a problem by :func:`dcdm` and say how it ended.
+
+    Parameters
+    ----------
+    problem : its matrix must be positive definite: some air next to every body of fluid.
+    direction : rule; see :func:`network_direction` and `mlpcg_direction`.
+    options : tolerance, most iterations, number of previous directions.
+
+    Returns
+    -------
+    The last iterates, those of least energy; `fallback` tells that some step took the residual for its direction.
+    """
+    matrix, answers, histories, ends = problem.matrix(), list[Vector](), list[list[float]](), list[DcdmState]()
+    for grid in problem.each_rhs():
+        states = dcdm(matrix, problem.to_vector(grid).astype(np.float64), direction, options)
+        history = list[float]()
+        for state in states:
+            history.append(state.residual)
+        histories.append(history if state.source != "none" else history[:-1])
+        ends.append(state)
+        answers.append(problem.to_grid(state.solution).astype(np.float64))
+    length = max(map(len, histories))
+    return Solution(
+        np.stack(answers).reshape(problem.rhs.shape),
+        tuple(_status(state, options) for state in ends),
+        length - 1,
+        np.array([state.residual for state in ends]),
+        np.array([history + history[-1:] * (length - len(history)) for history in histories]).T,
+        fallback=any(state.n_fallbacks for state in ends),
+    )
+
+
+def _status(state: DcdmState, options: DcdmOptions) -> Status:
+    if state.residual <= options.tolerance:
+        return Status.CONVERGED
+    return Status.INDEFINITE_A if state.source == "none" else Status.MAXITER
