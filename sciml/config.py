@@ -43,7 +43,8 @@ def configure(config: Config, overrides: Mapping[str, Any]) -> Config:
     for name in values:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            groups = sorted({known_name.split(".")[0] for known_name in known})
+            hint = f"did you mean {close[0]!r}?" if close else f"see `sciml show`; they begin with {', '.join(groups)}"
             raise ValueError(f"setting {name!r}: expected a known name; {hint}")
     return _replace(config, values, "")
 

@@ -168,14 +168,14 @@ def _verdict(findings: Findings) -> str:
         [
             f"- The smallest error on held-out sources is that of **{rows[best].name}** ({error[best]}).",
             f"- A cubic lookup in the table of simulated responses ({error['cubic_lookup']}) is {lookup} "
-            f"({error['modal']}). It stores {less:.3g} times as many bytes and ends with its time window.",
+            f"({error['modal']}). It stores {less:.0f} times as many bytes and ends with its time window.",
             f"- The published network, trained for {rows['published'].cost.train_cpu_s:.0f} CPU seconds, has "
-            f"{more:.3g} times the error of the two-step operator ({two_step.cost.train_cpu_s:.0f} CPU seconds). "
+            f"{more:,.0f} times the error of the two-step operator ({two_step.cost.train_cpu_s:.0f} CPU seconds). "
             "It was made for days on a GPU: this says what minutes buy, not what days do. With its defects "
             f"mended it has {error['mended']} instead of {error['published']}, in "
             f"{rows['mended'].cost.train_cpu_s:.0f} CPU seconds.",
             f"- Gradient descent on the two-step trunk changes its error from {error['untrained']} to "
-            f"{error['two_step']}; what is left of the work least squares does, and in the modal operator all of it.",
+            f"{error['two_step']}; the rest is least squares, and so is all of the modal operator.",
         ]
     )
 
@@ -193,7 +193,7 @@ def _beyond(report: Report, findings: Findings) -> None:
             for p in (scene.long.pressure, long)
         ]
         off = findings.metrics["decay_time_rel_error"]
-        decay = f"is off by {100 * off:.2f} % at most" if np.isfinite(off) else "cannot be read from so short a record"
+        decay = f"is off by {100 * off:.2g} % at most" if np.isfinite(off) else "cannot be read from so short a record"
         figure = figures.decay(scene.long.time, levels[0], levels[1], float(scene.train.time[-1]))
         report.figure(
             "decay",
