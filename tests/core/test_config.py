@@ -118,7 +118,7 @@ def test_unknown_name_suggests_the_nearest():
     ):
         configure(Config(), {"inner.windw.low": 1})
     with pytest.raises(
-        ValueError, match="setting 'zzz': expected a known name; see `sciml show`; they begin with exact, "
+        ValueError, match="setting 'zzz': expected a known name; see `sciml show`; they begin with corner, exact, "
     ):
         configure(Config(), {"zzz": 1})
     with pytest.raises(ValueError, match="setting 'inner': expected a known name"):
