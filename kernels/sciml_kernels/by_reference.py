@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from sciml_kernels.pattern import define
 
 def gradients(reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     """Return the gradient of every tensor input, the first `n_tensor` of `inputs`; recomputes the forward pass."""
-    leaves, found = _trace(reference, n_tensor, grad, inputs, create_graph=False)
-    return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True))
+    # The body of an op runs below autograd; torch.func differentiates there all the same.
+    _, pull_back = torch.func.vjp(lambda *tensors: reference(*tensors, *inputs[n_tensor:]), *inputs[:n_tensor])
+    found: tuple[Tensor, ...] = pull_back(grad)
+    return tuple(g.contiguous() for g in found)
 
 
 def differentiate(
@@ -39,7 +41,7 @@ def differentiate(
         return gradients(reference, n_tensor, grad, *inputs)
 
     def fake(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
-        return tuple(torch.empty_like(tensor) for tensor in inputs[:n_tensor])
+        return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:n_tensor])
 
     returns = ", ".join(["Tensor"] * n_tensor)
     backward_op = define(f"{name}_backward(Tensor grad, {arguments} -> ({returns})", backward_reference, fake, {})
@@ -63,7 +65,9 @@ def differentiate(
             first, *tensors = (tensor.view_as(tensor) for tensor in ctx.saved_tensors)
             sources = [first, *tensors]
             sources = [t if t.requires_grad else t.detach().requires_grad_() for t in sources]
-            _, outputs = _trace(reference, n_tensor, sources[0], (*sources[1:], *ctx.rest), create_graph=True)
+            leaves = [tensor.view_as(tensor) for tensor in sources[1:]]
+            out = reference(*leaves, *ctx.rest)
+            outputs = torch.autograd.grad(out, leaves, sources[0], create_graph=True, allow_unused=True)
             pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and out.requires_grad]
             found = torch.autograd.grad(
                 [out for out, _ in pairs], sources, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
@@ -74,12 +78,3 @@ def differentiate(
     op.register_autograd(backward, setup_context=save)
     backward_op.register_autograd(backward_backward, setup_context=save_backward)
     return backward_reference
-
-
-def _trace(
-    reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, inputs: Sequence[Any], create_graph: bool
-) -> tuple[list[Tensor], tuple[Tensor | None, ...]]:
-    with torch.enable_grad():
-        leaves = [t.view_as(t) if create_graph else t.detach().requires_grad_() for t in inputs[:n_tensor]]
-        out = reference(*leaves, *inputs[n_tensor:])
-        return leaves, torch.autograd.grad(out, leaves, grad, create_graph=create_graph, allow_unused=True)

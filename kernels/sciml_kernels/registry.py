@@ -15,7 +15,11 @@ Inputs = dict[str, Any]
 Maker = Callable[[torch.Generator, Mapping[str, int], torch.dtype, torch.device], Inputs]
 
 # A new op is one more line here and a folder beside this file.
-SPECS = ("sciml_kernels.branch_trunk.spec:SPEC",)
+SPECS = (
+    "sciml_kernels.branch_trunk.spec:SPEC",
+    "sciml_kernels.masked_stencil.spec:SPEC",
+    "sciml_kernels.multigrid_cycle.spec:SPEC",
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def ops() -> dict[str, OpSpec]:
     Examples
     --------
     >>> sorted(ops())
-    ['branch_trunk']
+    ['branch_trunk', 'masked_stencil', 'multigrid_cycle']
     """
     specs: list[OpSpec] = [resolve(address) for address in SPECS]
     return {spec.name: spec for spec in specs}

@@ -157,7 +157,9 @@ def _evaluate(function: object, inputs: Inputs, seed: int) -> dict[str, torch.Te
     outputs = result if isinstance(result, tuple) else (result,)
     generator = torch.Generator().manual_seed(seed + 1)
     grads = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out) for out in outputs]
-    found = torch.autograd.grad(outputs, [leaves[name] for name in names], grads)
+    # An input that a size leaves without effect, such as the faces of a single cell, has the gradient zero.
+    sources = [leaves[name] for name in names]
+    found = torch.autograd.grad(outputs, sources, grads, allow_unused=True, materialize_grads=True)
     return {
         **{f"output {i}" if len(outputs) > 1 else "output": out for i, out in enumerate(outputs)},
         **{f"gradient of {name}": tensor for name, tensor in zip(names, found, strict=True)},

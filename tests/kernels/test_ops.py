@@ -10,12 +10,17 @@ from sciml_kernels.testing import differentiable, relative_error
 
 OPS = ops()
 each_op = pytest.mark.parametrize("name", sorted(OPS))
+each_triton_op = pytest.mark.parametrize("name", sorted(name for name in OPS if "triton" in OPS[name].launchers))
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
 
 
 def small_inputs(spec, seed, dtype=torch.float64):
     inputs = spec.inputs(spec.cases.test[0], seed, dtype)
     return tuple(value.requires_grad_() if name in differentiable(inputs) else value for name, value in inputs.items())
+
+
+def constants(inputs):
+    return tuple(value.detach() if isinstance(value, torch.Tensor) else value for value in inputs)
 
 
 class Module(torch.nn.Module):
@@ -28,7 +33,7 @@ class Module(torch.nn.Module):
 
 
 @each_dtype
-@each_op
+@each_triton_op
 def test_triton_equals_reference_in_outputs_and_gradients(name, dtype, triton_device):
     report = check(OPS[name], "triton", triton_device, [dtype], seed=31)
     assert {row.case for row in report.rows} >= {case.name for case in OPS[name].cases.test}
@@ -92,7 +97,7 @@ def test_inputs_are_left_as_they_were(name):
 
 @each_op
 def test_exported_program_holds_one_node_and_decomposes_to_plain_torch(name):
-    inputs = tuple(value.detach() for value in small_inputs(OPS[name], 38, torch.float32))
+    inputs = constants(small_inputs(OPS[name], 38, torch.float32))
     program = torch.export.export(Module(OPS[name].op), inputs)
 
     def nodes(program):
@@ -101,7 +106,8 @@ def test_exported_program_holds_one_node_and_decomposes_to_plain_torch(name):
     assert len(nodes(program)) == 1
     plain = program.run_decompositions(decompositions())
     assert nodes(plain) == []
-    assert torch.equal(plain.module()(*inputs), OPS[name].op(*inputs))
+    with use_backend("reference"):
+        assert torch.equal(plain.module()(*inputs), OPS[name].op(*inputs))
 
 
 @each_op
@@ -119,8 +125,8 @@ def test_compiled_graph_is_whole_and_equals_eager(name):
 
 
 @each_op
-def test_reference_backend_is_the_reference_to_the_bit(name, triton_device):
-    inputs = tuple(value.detach() for value in small_inputs(OPS[name], 40, torch.float32))
+def test_reference_backend_is_the_reference_to_the_bit(name):
+    inputs = constants(small_inputs(OPS[name], 40, torch.float32))
     with use_backend("triton"), use_backend("reference"):
         assert torch.equal(OPS[name].op(*inputs), OPS[name].reference(*inputs))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sciml_kernels.multigrid_cycle import numba_sweeps as sweeps
+from sciml_kernels.multigrid_cycle.packed import unpack
 from sciml_kernels.multigrid_cycle.reference import LevelTensors, relaxation
 from sciml_kernels.numba_tools import PARALLEL_FROM
 
@@ -126,7 +127,7 @@ def _prepare(level: LevelTensors) -> _Level:
     kind = diagonal.dtype.type
     omega = _numpy(level.omega)[diagonal > 0]
     n_x, n_y, n_z = diagonal.shape
-    weights = [_one_value(grid) for grid in faces]
+    weights = [_one_value(grid, diagonal > 0, axis) for axis, grid in enumerate(faces)]
     even = (weights[0], weights[1], weights[2]) if all(weight is not None for weight in weights) else None
     split_faces = None
     if even is None:
@@ -156,11 +157,22 @@ def split(grid: NDArray) -> NDArray:
     return found.reshape(2, -1)
 
 
-def _one_value(grid: NDArray) -> Any:
-    """Return the weight that all open faces have, zero where there are none; None if they differ."""
-    largest = grid.max()
-    return largest if np.array_equal(grid, largest * (grid > 0)) else None
+def _one_value(grid: NDArray, active: NDArray, axis: int) -> Any:
+    """Return the weight of all faces between two unknowns; None if they differ or others are open."""
+    n, largest = grid.shape[axis], grid.max(initial=0)
+    both = active.take(range(n - 1), axis) & active.take(range(1, n), axis)
+    inner, last = np.split(grid, [n - 1], axis)
+    return largest if np.array_equal(inner, np.where(both, largest, 0)) and not last.any() else None
 
 
 def _numpy(tensor: Tensor) -> NDArray:
     return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def launch(residual: Tensor, *arguments: Any) -> Tensor:
+    """Return what the reference of `multigrid_cycle` returns, in float32 or float64 on the CPU."""
+    *packed, n_sweep = arguments
+    if not residual.numel():
+        return torch.empty(residual.shape, dtype=residual.dtype)
+    levels = unpack(residual.shape[1:], *packed)
+    return PreparedCycle(levels, n_sweep).apply(residual).clone()
