@@ -88,8 +88,8 @@ def network_direction(network: torch.nn.Module, box: Cells, /, **conditions: tor
 
 
 # long: the loop of the paper with its checks
-def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
-         options: DcdmOptions = DcdmOptions(), initial: Vector | None = None) -> Iterator[DcdmState]:  # fmt: skip
+def dcdm(matrix: sparse.spmatrix, rhs: NDArray[np.floating], direction: Direction = identity,
+         options: DcdmOptions = DcdmOptions(), initial: NDArray[np.floating] | None = None) -> Iterator[DcdmState]:  # fmt: skip
     """Solve ``A x = b`` by conjugate directions that a rule proposes, yielding the start and every iterate.
 
     Parameters
@@ -112,6 +112,12 @@ def dcdm(matrix: sparse.spmatrix, rhs: Vector, direction: Direction = identity,
     another (modified Gram-Schmidt), and twice. Where the rule's direction is not finite, vanishes, has no positive
     curvature or takes less energy than steepest descent does in the worst case, the residual takes its place, at one
     product more. The paper has no such provision.
+
+    Examples
+    --------
+    >>> matrix = sparse.diags([-1.0, 2.0, -1.0], [-1, 0, 1], (8, 8), format="csr")
+    >>> iterations_to(dcdm(matrix, np.ones(8)), (1e-1, 1e-6))
+    [4, 4]
     """
     b = np.asarray(rhs, dtype=np.float64)
     x = np.zeros_like(b) if initial is None else np.array(initial, dtype=np.float64)
@@ -205,7 +211,7 @@ def solve_dcdm(problem: MaskProblem, direction: Direction = identity, options: D
     """
     matrix, answers, histories, ends = problem.matrix(), list[Vector](), list[list[float]](), list[DcdmState]()
     for grid in problem.each_rhs():
-        states = dcdm(matrix, problem.to_vector(grid).astype(np.float64), direction, options)
+        states = dcdm(matrix, problem.to_vector(grid), direction, options)
         history = list[float]()
         for state in states:
             history.append(state.residual)
