@@ -14,7 +14,7 @@ from sciml_kernels.pattern import define
 def gradients(reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     """Return the gradient of every tensor input, the first `n_tensor` of `inputs`; recomputes the forward pass."""
     # The body of an op runs below autograd; torch.func differentiates there all the same.
-    _, pull_back = torch.func.vjp(lambda *tensors: reference(*tensors, *inputs[n_tensor:]), *inputs[:n_tensor])
+    pull_back = torch.func.vjp(lambda *tensors: reference(*tensors, *inputs[n_tensor:]), *inputs[:n_tensor])[1]
     found: tuple[Tensor, ...] = pull_back(grad)
     return tuple(g.contiguous() for g in found)
 

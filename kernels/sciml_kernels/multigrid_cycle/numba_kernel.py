@@ -59,7 +59,7 @@ class PreparedCycle:
         self._n_rhs = 0
 
     def apply(self, residual: Tensor) -> Tensor:
-        """Return ``B r``, (rhs, n_x, n_y, n_z), in the type of the hierarchy."""
+        """Return ``B r``, (rhs, n_x, n_y, n_z), in the type of the residual; computed in that of the hierarchy."""
         if len(residual) != self._n_rhs:
             self._allocate(len(residual))
         found = self._cycle(0, np.ascontiguousarray(residual.detach().numpy()))
@@ -70,7 +70,7 @@ class PreparedCycle:
         self._work = []
         for level in self._levels:
             size = n_rhs * level.relax.shape[1]
-            split = np.zeros((6, size), self._inverse.dtype)
+            split = [np.zeros(0 if n == 5 and level.plain else size, self._inverse.dtype) for n in range(6)]
             coarse = [-(-n // f) for n, f in zip(level.shape, level.factors, strict=True)]
             self._work.append((*split, np.empty((n_rhs, *coarse), self._inverse.dtype)))
 
@@ -94,7 +94,7 @@ class PreparedCycle:
         for _ in range(self._n_sweep):
             self._relax(level, u, b, 1, level.plain)
             self._relax(level, u, b, 0, level.plain)
-        found = np.empty((self._n_rhs, *level.shape), self._inverse.dtype)
+        found = np.empty(residual.shape, residual.dtype)
         sweeps.store[form](found.reshape(-1), *u, *sizes)
         return found
 

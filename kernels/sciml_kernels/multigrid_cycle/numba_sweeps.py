@@ -2,7 +2,7 @@
 
 Of a row along the last axis the red cells lie next to each other in one array and the black ones in another: cell k of
 row (i, j) is entry ``t = k // 2`` of the array of its colour. All neighbours of a red cell are black, those above and
-beside it have the same t, and those along the row t and one of ``t - 1, t + 1``: every access has stride one. The arrays
+beside it have the same t, and those along the row t and one of ``t - 1, t + 1``: every access has stride one. They
 have a margin of one zero on each side and are passed flat. Indices are unsigned so that numba does not test for
 negative ones, which would keep the loops from being vectorized.
 """
@@ -95,7 +95,7 @@ def _relax_even(u, o, b, relax, diagonal, c_x, c_y, c_z, n_rhs, n_x, n_y, m, col
 
 
 def _relax_uneven(u, o, b, relax, diagonal, f, g, n_rhs, n_x, n_y, m, colour, plain):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Relax one colour with a weight for each face: `f` of this colour's faces to the next cells, `g` of the other's."""
+    """Relax one colour with a weight for each face: `f` of this colour's faces to the next cells, `g` the other's."""
     s_y = m + 2
     s_x = s_y * (n_y + 2)
     size = s_x * (n_x + 2)
@@ -139,7 +139,7 @@ def _residual_even(rest, u, o, b, diagonal, c_x, c_y, c_z, n_rhs, n_x, n_y, m, c
 
 
 def _residual_uneven(rest, u, o, b, diagonal, f, g, n_rhs, n_x, n_y, m, colour):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Write the residual of one colour with a weight for each face."""
+    """Write the residual of one colour with a weight for each face; zero in cells that are no unknowns."""
     s_y = m + 2
     s_x = s_y * (n_y + 2)
     size = s_x * (n_x + 2)
@@ -157,7 +157,8 @@ def _residual_uneven(rest, u, o, b, diagonal, f, g, n_rhs, n_x, n_y, m, colour):
                     near = f[own + t] * o[at + t + d_x] + g[own + t - d_x] * o[at + t - d_x]
                     near += f[y + own + t] * o[at + t + d_y] + g[y + own + t - d_y] * o[at + t - d_y]
                     near += f[z + own + t] * o[right + t] + g[z + left + t] * o[right + t - one]
-                    rest[at + t] = b[at + t] + near - diagonal[own + t] * u[at + t]
+                    value = b[at + t] + near - diagonal[own + t] * u[at + t]
+                    rest[at + t] = value if diagonal[own + t] > 0 else 0
 
 
 def _restrict(coarse, red, black, n_rhs, n_x, n_y, n_z, f_x, f_y, f_z, with_black):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
@@ -184,8 +185,8 @@ def _restrict(coarse, red, black, n_rhs, n_x, n_y, n_z, f_x, f_y, f_z, with_blac
                                     coarse[start + t] += red[at + t]
                         else:
                             for k in range(n_z):
-                                t = np.uint64(k >> 1)
-                                value = black[at + t] if (i + j + k) & 1 else red[at + t]
+                                half = np.uint64(k >> 1)
+                                value = black[at + half] if (i + j + k) & 1 else red[at + half]
                                 if with_black or (i + j + k) & 1 == 0:
                                     coarse[start + np.uint64(k)] += value
 
@@ -210,12 +211,12 @@ def _prolong(red, black, coarse, diagonal_red, diagonal_black, gain, n_rhs, n_x,
                         black[at + t] += value if diagonal_black[own + t] > 0 else 0
                 else:
                     for k in range(n_z):
-                        t = np.uint64(k >> 1)
+                        half = np.uint64(k >> 1)
                         value = gain * coarse[start + np.uint64(k)]
                         if (i + j + k) & 1:
-                            black[at + t] += value if diagonal_black[own + t] > 0 else 0
+                            black[at + half] += value if diagonal_black[own + half] > 0 else 0
                         else:
-                            red[at + t] += value if diagonal_red[own + t] > 0 else 0
+                            red[at + half] += value if diagonal_red[own + half] > 0 else 0
 
 
 load, store, restrict, prolong = compiled(_load), compiled(_store), compiled(_restrict), compiled(_prolong)

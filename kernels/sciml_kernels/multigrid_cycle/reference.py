@@ -75,7 +75,8 @@ def vcycle_reference(
     """
     level = levels[0]
     keep = (lambda x: x) if storage is None else (lambda x: x.to(storage).to(x.dtype))
-    residual = keep(residual)
+    # A block of cells without open faces takes no part: neither may what is summed into it.
+    residual = keep(torch.where(level.diagonal > 0, residual, 0))
     if level.inverse is not None:
         return (residual.flatten(1) @ level.inverse).reshape(residual.shape)
     is_red = red_cells(level.diagonal)

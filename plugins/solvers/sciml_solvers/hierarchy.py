@@ -62,7 +62,7 @@ def build_levels(problem: MaskProblem, dtype: torch.dtype, omega: float, coarse_
 
 
 def pseudo_inverse(faces: NDArray, diagonal: NDArray) -> NDArray[np.float64]:
-    """Return the symmetric pseudo-inverse of the matrix of a small grid, (cell, cell); zero rows where no unknown is."""
+    """Return the pseudo-inverse of the matrix of a small grid, (cell, cell); zero rows where no unknown is."""
     shape, n = diagonal.shape, diagonal.size
     number = np.arange(n).reshape(shape)
     matrix = np.diag(diagonal.ravel().astype(np.float64))

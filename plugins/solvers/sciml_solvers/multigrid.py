@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from sciml_kernels.backend import choose
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from sciml_solvers.hierarchy import build_levels
 from sciml_solvers.problems import MaskProblem
+
+if TYPE_CHECKING:
+    from sciml_kernels.multigrid_cycle.numba_kernel import PreparedCycle
 
 Parameters: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 
@@ -42,7 +45,8 @@ class Multigrid:
         For each level but the coarsest (omega, gain): a grid of factors, red and black in one as `LevelTensors` says,
         and a positive number; in place of `omega` and `coarse_scale`.
 
-    *Contract*: `apply` is linear and deterministic; several residuals at once give what they give one by one.
+    *Contract*: `apply` is linear and deterministic; several residuals at once give what they give one by one,
+    to rounding.
 
     Examples
     --------
@@ -70,7 +74,7 @@ class Multigrid:
         self.hierarchy: list[LevelTensors] = build_levels(problem, dtype, omega, coarse_scale)
         if parameters is not None:
             self.hierarchy = with_parameters(self.hierarchy, parameters)
-        self._prepared: "PreparedCycle | None" = None
+        self._prepared: PreparedCycle | None = None
 
     def apply(self, residual: Tensor) -> Tensor:
         """Return ``B r`` in the residual's type; (rhs, n_x, n_y, n_z), or two-dimensional grids (rhs, n_x, n_y)."""

@@ -55,7 +55,7 @@ def solve(
 
     *Contract*: the status says converged only if the residual computed from x in float64 is below the tolerance;
     constants of components without a given pressure are projected out, x has mean zero there; several right-hand
-    sides give what they give one by one.
+    sides give what they give one by one, to rounding.
 
     Examples
     --------
@@ -83,6 +83,10 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
         As in `solve`.
     """
     project = system.constants.project
+    # Of order one, so that the narrow type of a cycle neither overflows nor underflows.
+    scale = b.flatten(1).abs().amax(1) if b.numel() else b.new_zeros(len(b))
+    scale = torch.where(scale > 0, scale, 1)
+    b = b / along(scale, b)
     size = dot(b, b).sqrt()
     b_solved = project(b)
     inconsistent = dot(b - b_solved, b - b_solved).sqrt() > rtol * size
@@ -95,23 +99,26 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
         state = _run(system, residual, lambda r: project(precondition(project(r))), goal, max_iterations - n_done)
         history += state[1][1:]
         n_done += state[0].iteration
-        new = project(x + state[0].x)
+        new = project(state[0].x if n_done == state[0].iteration else x + state[0].x)
         new_residual = b_solved - system.apply(new)
         new_norm = dot(new_residual, new_residual).sqrt()
         better = new_norm < norm
         stuck = ~better & (norm > goal) | (new_norm > 0.5 * norm) & (state[0].residual_norm <= goal) & (new_norm > goal)
-        x = torch.where(along(better, x), new, x)
-        residual, norm = (
-            torch.where(along(better, x), new_residual, residual),
-            torch.where(better, new_norm, norm),
-        )
+        if bool(better.all()):
+            x, residual, norm = new, new_residual, new_norm
+        else:
+            x = torch.where(along(better, x), new, x)
+            residual = torch.where(along(better, x), new_residual, residual)
+            norm = torch.where(better, new_norm, norm)
         broken = [
             old or failed or (Status.STAGNATED if is_stuck and n_done < max_iterations else None)
             for old, failed, is_stuck in zip(broken, state[0].broken, stuck.tolist(), strict=True)
         ]
         if n_done >= max_iterations or bool((norm <= goal).all()):
             break
-    return _report(system, b, x, target, inconsistent, broken, n_done, history)
+    found = _report(system, b, x, target, inconsistent, broken, n_done, history)
+    x.mul_(along(scale, x))
+    return found
 
 
 def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most: int) -> tuple[State, list[Tensor]]:
@@ -179,7 +186,7 @@ def _solve_grid(
         precondition = _simple(preconditioner, system)
     found = iterate(system, vectors, precondition, rtol, max_iterations)
     x = found.x.reshape(grid.shape)
-    return _with_x(found, problem.to_vector(x) if is_vector else x)
+    return _with_x(found, x[..., problem.fluid] if is_vector else x)
 
 
 def _solve_matrix(

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sparse
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from sciml_kernels.masked_stencil import masked_stencil
+from scipy import ndimage
 from torch import Tensor
 
 from sciml_solvers.hierarchy import three_axes
