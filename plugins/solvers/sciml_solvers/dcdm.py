@@ -88,8 +88,13 @@ def network_direction(network: torch.nn.Module, box: Cells, /, **conditions: tor
 
 
 # long: the loop of the paper with its checks
-def dcdm(matrix: sparse.spmatrix, rhs: NDArray[np.floating], direction: Direction = identity,
-         options: DcdmOptions = DcdmOptions(), initial: NDArray[np.floating] | None = None) -> Iterator[DcdmState]:  # fmt: skip
+def dcdm(
+    matrix: sparse.spmatrix,
+    rhs: NDArray[np.floating],
+    direction: Direction = identity,
+    options: DcdmOptions = DcdmOptions(),
+    initial: NDArray[np.floating] | None = None,
+) -> Iterator[DcdmState]:
     """Solve ``A x = b`` by conjugate directions that a rule proposes, yielding the start and every iterate.
 
     Parameters
