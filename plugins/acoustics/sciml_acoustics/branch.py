@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sciml_acoustics.data import Medium
+from sciml import Network, Region, Spec
+from sciml_acoustics.data import Medium, room_spec
 
 Array = NDArray[Any]
 
@@ -50,6 +51,43 @@ class SensorBranch(torch.nn.Module):
     def forward(self, source_position: torch.Tensor) -> torch.Tensor:
         """Return the coefficients (source, k)."""
         return self.pulse(source_position) @ self.weight.to(source_position)
+
+
+class RoomNetwork(Network):
+    """A network of one room with a linear branch: keeps constructor arguments and spec; to write: `forward`.
+
+    Parameters
+    ----------
+    boxes : the room as boxes (low, high), m.
+    sensors : (sensor, axis) positions at which the pulse is sampled, m.
+    pulse : width sigma0 (m) and peak (Pa).
+    n_coefficients : of the branch.
+    arguments : the other constructor arguments, plain JSON; with `time` (s) the output times are fixed.
+    """
+
+    def __init__(
+        self, boxes: Sequence[Any], sensors: ArrayLike, pulse: Sequence[float], n_coefficients: int, **arguments: Any
+    ) -> None:
+        super().__init__()
+        plain = {name: np.asarray(value).tolist() for name, value in arguments.items()}
+        places = {
+            "boxes": [[list(low), list(high)] for low, high in boxes],
+            "sensors": np.asarray(sensors, float).tolist(),
+        }
+        self._config = {**places, "pulse": list(pulse), **plain}
+        self.region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
+        self._spec = room_spec(self.region.n_dims, self.region, tuple(plain["time"]) if "time" in plain else None)
+        self.branch = SensorBranch(sensors, pulse[0], pulse[1], n_coefficients)
+
+    @property
+    def spec(self) -> Spec:
+        """Positions in, and times where they are not fixed; impulse responses out."""
+        return self._spec
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return self._config
 
 
 def sensor_grid(low: Sequence[float], high: Sequence[float], ppw: float, medium: Medium) -> Array:

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from sciml_kernels.branch_trunk import branch_trunk
 
-from sciml import Network, Region, Spec
-from sciml_acoustics.branch import SensorBranch, fit_ridge, sensor_grid
-from sciml_acoustics.data import Waves, room_spec
+from sciml import Region
+from sciml_acoustics.branch import RoomNetwork, SensorBranch, fit_ridge, sensor_grid
+from sciml_acoustics.data import Waves
 from sciml_acoustics.frame import CosineFrame, weighted_fit
 from sciml_acoustics.subspace import Subspace
 
 
-class LinearOperator(Network):
+class LinearOperator(RoomNetwork):
     """Impulse responses as a low-rank product of source coefficients and receiver functions.
 
         p(s, x, t) = sum_k b_k(s) sum_r W[t, k, r] phi_r(x)
@@ -50,33 +50,10 @@ class LinearOperator(Network):
         ranks: Sequence[int],
         band: Sequence[float],
     ) -> None:
-        super().__init__()
-        self._config: dict[str, Any] = {
-            "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": np.asarray(sensors, float).tolist(),
-            "pulse": list(pulse),
-            "time": np.asarray(time, float).tolist(),
-            "ranks": list(ranks),
-            "band": list(band),
-        }
-        region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
-        low, high = region.bounding_box
-        n_coefficients, n_modes = ranks
-        self._spec = room_spec(region.n_dims, region, tuple(self._config["time"]))
-        self.branch = SensorBranch(sensors, pulse[0], pulse[1], n_coefficients)
-        self.frame = CosineFrame(low, high, band[0], band[1])
-        self.register_buffer("shapes", torch.zeros(self.frame.n_features, n_modes))
-        self.register_buffer("core", torch.zeros(len(self._config["time"]), n_coefficients, n_modes))
-
-    @property
-    def spec(self) -> Spec:
-        """Positions in, impulse responses at fixed times out."""
-        return self._spec
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return self._config
+        super().__init__(boxes, sensors, pulse, ranks[0], time=time, ranks=ranks, band=band)
+        self.frame = CosineFrame(*self.region.bounding_box, band[0], band[1])
+        self.register_buffer("shapes", torch.zeros(self.frame.n_features, ranks[1]))
+        self.register_buffer("core", torch.zeros(len(self.config["time"]), ranks[0], ranks[1]))
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the pressure (source, receiver, time)."""

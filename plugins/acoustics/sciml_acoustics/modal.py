@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sciml import Network, Region, Spec
-from sciml_acoustics.branch import SensorBranch, fit_ridge, sensor_grid
-from sciml_acoustics.data import Waves, room_spec
+from sciml import Region
+from sciml_acoustics.branch import RoomNetwork, fit_ridge, sensor_grid
+from sciml_acoustics.data import Waves
 from sciml_acoustics.frame import CosineFrame, weighted_fit
 from sciml_acoustics.subspace import Subspace
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 REGULARIZATIONS = (1e-13, 1e-12, 1e-11, 1e-10, 1e-8)
 
 
-class ModalOperator(Network):
+class ModalOperator(RoomNetwork):
     """Impulse responses as a sum of decaying room modes.
 
         p(s, x, t) = Re sum_m c_m(s) psi_m(x) exp((-delta_m + i omega_m) t)
@@ -52,30 +52,10 @@ class ModalOperator(Network):
         n_modes: int,
         band: Sequence[float],
     ) -> None:
-        super().__init__()
-        self._config: dict[str, Any] = {
-            "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": np.asarray(sensors, float).tolist(),
-            "pulse": list(pulse),
-            "n_modes": n_modes,
-            "band": list(band),
-        }
-        region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
-        self._spec = room_spec(region.n_dims, region)
-        self.branch = SensorBranch(sensors, pulse[0], pulse[1], 2 * n_modes)
-        self.frame = CosineFrame(*region.bounding_box, band[0], band[1])
+        super().__init__(boxes, sensors, pulse, 2 * n_modes, n_modes=n_modes, band=band)
+        self.frame = CosineFrame(*self.region.bounding_box, band[0], band[1])
         self.register_buffer("shapes", torch.zeros(self.frame.n_features, 2 * n_modes))
         self.register_buffer("poles", torch.zeros(2, n_modes))  # delta (1/s) and omega (rad/s)
-
-    @property
-    def spec(self) -> Spec:
-        """Positions and times in, impulse responses out."""
-        return self._spec
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return self._config
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the pressure (source, receiver, time)."""

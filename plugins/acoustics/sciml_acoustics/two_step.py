@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike
 from sciml_kernels.branch_trunk import branch_trunk
 
-from sciml import Network, Region, Spec
+from sciml import Region
 from sciml.training import FitOptions, FitState, cosine, fit, seeded
-from sciml_acoustics.branch import SensorBranch, sensor_grid
-from sciml_acoustics.data import Waves, room_spec
+from sciml_acoustics.branch import RoomNetwork, sensor_grid
+from sciml_acoustics.data import Waves
 from sciml_acoustics.linear import source_factors
 from sciml_acoustics.subspace import Subspace
 
@@ -59,7 +59,7 @@ class SineTrunk(torch.nn.Module):
         return self.hidden(position) @ self.output.to(position)
 
 
-class TwoStep(Network):
+class TwoStep(RoomNetwork):
     """Impulse responses from a linear branch and a trunk that emits the whole time vector of a receiver.
 
         p(s, x, t) = sum_k b_k(s) sum_r W[t, k, r] phi_r(x),   phi = trunk(x)
@@ -93,31 +93,10 @@ class TwoStep(Network):
         ranks: Sequence[int],
         n_neurons: int,
     ) -> None:
-        super().__init__()
-        self._config: dict[str, Any] = {
-            "boxes": [[list(low), list(high)] for low, high in boxes],
-            "sensors": np.asarray(sensors, float).tolist(),
-            "pulse": list(pulse),
-            "time": np.asarray(time, float).tolist(),
-            "ranks": list(ranks),
-            "n_neurons": n_neurons,
-        }
-        region = Region(tuple((tuple(low), tuple(high)) for low, high in boxes))
-        low, high = region.bounding_box
-        self._spec = room_spec(region.n_dims, region, tuple(self._config["time"]))
-        self.branch = SensorBranch(sensors, pulse[0], pulse[1], ranks[0])
-        self.trunk = SineTrunk([(a + b) / 2 for a, b in zip(low, high, strict=True)], n_neurons, ranks[1])
-        self.register_buffer("core", torch.zeros(len(self._config["time"]), ranks[0], ranks[1]))
-
-    @property
-    def spec(self) -> Spec:
-        """Positions in, impulse responses at fixed times out."""
-        return self._spec
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return self._config
+        super().__init__(boxes, sensors, pulse, ranks[0], time=time, ranks=ranks, n_neurons=n_neurons)
+        centre = [(a + b) / 2 for a, b in zip(*self.region.bounding_box, strict=True)]
+        self.trunk = SineTrunk(centre, n_neurons, ranks[1])
+        self.register_buffer("core", torch.zeros(len(self.config["time"]), ranks[0], ranks[1]))
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the pressure (source, receiver, time)."""
