@@ -19,7 +19,7 @@ def gradients(reference: Callable[..., Tensor], n_tensor: int, grad: Tensor, *in
     return tuple(g.contiguous() for g in found)
 
 
-def differentiate(
+def differentiate(  # long: the closures of one op stand together
     op: torch.library.CustomOpDef, signature: str, reference: Callable[..., Tensor], n_tensor: int
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Give an op its gradient, and the gradient its own, and return the gradient's plain torch.

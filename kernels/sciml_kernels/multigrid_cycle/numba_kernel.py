@@ -27,8 +27,8 @@ class _Level:
     plain: bool
     relax: NDArray
     diagonal: NDArray
-    even: tuple[Any, Any, Any] | None
-    faces: NDArray | None
+    even: tuple[Any, Any, Any] | None = None
+    faces: NDArray | None = None
 
     @property
     def form(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Parameters: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 
 
+@dataclass(eq=False)
 class Multigrid:
     r"""One V-cycle of geometric multigrid for a grid problem, ``z = B r``.
 
@@ -56,25 +58,23 @@ class Multigrid:
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(
-        self,
-        problem: MaskProblem,
-        *,
-        smoothing: tuple[int, int] = (2, 2),
-        transfer: Literal["constant", "linear"] = "constant",
-        omega: float = 1.0,
-        coarse_scale: float = 0.5,
-        dtype: torch.dtype = torch.float32,
-        parameters: Parameters | None = None,
-    ) -> None:
-        _check(smoothing, transfer, omega, coarse_scale)
-        self.dtype = dtype
-        self.n_sweep = smoothing[0]
-        self.transfer = transfer
-        self.hierarchy: list[LevelTensors] = build_levels(problem, dtype, omega, coarse_scale)
-        if parameters is not None:
-            self.hierarchy = with_parameters(self.hierarchy, parameters)
-        self._prepared: PreparedCycle | None = None
+    problem: MaskProblem
+    _: KW_ONLY
+    smoothing: tuple[int, int] = (2, 2)
+    transfer: Literal["constant", "linear"] = "constant"
+    omega: float = 1.0
+    coarse_scale: float = 0.5
+    dtype: torch.dtype = torch.float32
+    parameters: Parameters | None = None
+    hierarchy: list[LevelTensors] = field(init=False, repr=False)
+    _prepared: PreparedCycle | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        _check(self.smoothing, self.transfer, self.omega, self.coarse_scale)
+        self.n_sweep = self.smoothing[0]
+        self.hierarchy = build_levels(self.problem, self.dtype, self.omega, self.coarse_scale)
+        if self.parameters is not None:
+            self.hierarchy = with_parameters(self.hierarchy, self.parameters)
 
     def apply(self, residual: Tensor) -> Tensor:
         """Return ``B r`` in the residual's type; (rhs, n_x, n_y, n_z), or two-dimensional grids (rhs, n_x, n_y)."""

@@ -85,6 +85,7 @@ def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor) -> Iterato
         watch.require(rz, Status.INDEFINITE_M)
         beta = torch.where(watch.running, rz / rz_old, 0) if iteration else torch.zeros_like(rz)
         p = p.mul_(along(beta, p)).add_(z)
+        del z  # its memory is q's now
         q = apply(p)
         pq = dot(p, q)
         watch.require(pq, Status.INDEFINITE_A)
@@ -96,6 +97,7 @@ def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor) -> Iterato
             for column in watch.running.nonzero().flatten().tolist():
                 x[column].add_(alpha[column] * p[column])
                 r[column].sub_(alpha[column] * q[column])
+        del q
         iteration, rz_old = iteration + 1, torch.where(watch.running, rz, 1)
         norm = dot(r, r).sqrt()
         watch.judge(norm, target)
