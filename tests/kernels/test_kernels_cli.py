@@ -80,7 +80,10 @@ def test_bench_prints_and_writes_the_figures(monkeypatch, tmp_path):
 def test_unknown_op_and_unknown_backend_are_wrong_use():
     result = invoke("check", "nope")
     assert result.exit_code == 2
-    assert f"kernels: expected OP as one of {', '.join(registry.ops())}, got 'nope'; see sciml kernels list" in result.output
+    assert (
+        f"kernels: expected OP as one of {', '.join(registry.ops())}, got 'nope'; see sciml kernels list"
+        in result.output
+    )
     assert invoke("check", "--backend", "cuda").exit_code == 2
 
 
