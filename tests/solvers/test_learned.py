@@ -197,6 +197,15 @@ def test_the_guard_keeps_a_network_that_is_no_worse() -> None:
     assert guard.solve(np.stack([made.rhs, 2 * made.rhs])).x.shape == (2, *made.cells.shape)
 
 
+def test_right_hand_sides_that_arrive_at_different_times_are_solved_under_the_guard() -> None:
+    made = problem("dam", 12)
+    easy = np.zeros(made.cells.shape)
+    easy[0, 0, 0] = 1.0
+    found = GuardedCycle(made, LearnedCycle()).solve(np.stack([made.rhs, 0 * easy, easy]), rtol=0.2)
+    assert found.converged
+    assert float(found.residual_norms.max()) <= 0.2
+
+
 def test_the_guard_spends_its_trial_on_the_first_solve_only() -> None:
     made = problem("dam", 12)
     counted = []

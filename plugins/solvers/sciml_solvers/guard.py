@@ -27,7 +27,8 @@ class GuardedCycle:
     The first solve runs both for K = 3 steps of conjugate gradients and compares what each has won of the energy,
     ``E = b.x - x.A x / 2 = x.(b + r) / 2``. As ``||x - x*||_A^2 = x*.A x* - 2 E``, the larger E has the smaller error
     in the A-norm, exactly. The better of the two goes on from its iterate, with its directions; the verdict holds for
-    the solves that follow. A network that gives NaN or infinity, or breaks down later, loses.
+    the solves that follow. A network that gives NaN or infinity loses; where it breaks down later, the classical cycle
+    begins anew.
 
     Parameters
     ----------
@@ -118,18 +119,20 @@ class _Kept:
 
     def __init__(self, cycle: Multigrid) -> None:
         self._cycle = cycle
-        self._given: list[Tensor] = []
-        self._place = -1
+        self._given: list[tuple[Tensor, Tensor]] = []
+        self._is_again = False
 
     def rewind(self) -> None:
-        """Give the same again from now on, then go on."""
-        self._place = 0
+        """Give the same again from now on, as long as the residuals are the same."""
+        self._is_again = True
 
     def __call__(self, residual: Tensor) -> Tensor:
-        if 0 <= self._place < len(self._given):
-            self._place += 1
-            return self._given[self._place - 1]
+        if self._is_again and self._given:
+            asked, z = self._given.pop(0)
+            if torch.equal(asked, residual):
+                return z
+            self._given.clear()  # a right-hand side has arrived and is left alone, or the iteration began anew
         z = self._cycle.apply(residual)
-        if self._place < 0:
-            self._given.append(z)
+        if not self._is_again:
+            self._given.append((residual.clone(), z))
         return z
