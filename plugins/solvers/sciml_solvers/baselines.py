@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import time
@@ -17,6 +18,7 @@ import scipy.fft
 import scipy.sparse as sparse
 import torch
 from numpy.typing import NDArray
+from sciml_kernels.numba_tools import PARALLEL_FROM
 from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import threadpool_limits
 
@@ -152,8 +154,11 @@ def _task(problem: MaskProblem) -> Task:
 
 
 def _tiny(problem: MaskProblem) -> MaskProblem:
-    """Return a problem of the same kind on which all that is compiled at the first call is compiled."""
-    tiny = gallery_problem("solids", 8, n_axis=problem.cells.ndim)
+    """Return a small problem of the same kind on which all that is compiled at the first call is compiled."""
+    n_axis = problem.cells.ndim
+    # Large grids take other compiled loops than small ones, from this many cells on.
+    n = 8 if problem.cells.size < PARALLEL_FROM else int(np.ceil(PARALLEL_FROM ** (1 / n_axis)))
+    tiny = gallery_problem("solids", n, n_axis)
     coefficient = None if problem.coefficient is None else np.ones(tiny.cells.shape)
     return replace(tiny, coefficient=coefficient, spacing=problem.spacing)
 
@@ -267,10 +272,11 @@ def _threads(n: int, uses_numba: bool) -> Iterator[None]:
 
 
 def _reset_peak() -> bool:
-    """Ask the kernel to forget the peak of the resident memory; say whether it did."""
+    """Give free memory back and ask the kernel to forget the peak of the resident memory; say whether both did."""
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before is used again and does not show
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
+    except (OSError, AttributeError):
         return False
     return True
 
