@@ -88,6 +88,20 @@ def test_cold_loop_takes_the_cold_iterations():
         assert step.iterations == step.iterations_cold
 
 
+def test_guess_is_made_from_the_last_pressures(monkeypatch):
+    spans = []
+
+    def watched(apply, previous, b):
+        spans.append(previous)
+        return fischer_guess(apply, previous, b)
+
+    monkeypatch.setattr("sciml_solvers.plume.fischer_guess", watched)
+    made = list(plume(7, PlumeSettings(n=16, n_kept=3, solid_speed=0.0)))
+    assert [len(span) for span in spans] == [0, 1, 2, 3, 3, 3, 3]
+    last = [step.problem.to_vector(step.pressure) for step in made[3:6]]
+    np.testing.assert_array_equal(spans[6], last)
+
+
 def test_guess_never_increases_the_energy_norm_of_the_error():
     matrix, b, x, others = nearby_solutions()
     unrelated = np.random.default_rng(17).standard_normal((4, len(b)))
