@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,14 +12,19 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Run torch and the linear algebra of NumPy and SciPy on one thread inside the block.
+    """Run torch, numba and the linear algebra of NumPy and SciPy on one thread inside the block.
 
     Matrices of a few hundred rows gain little from a second thread, and lose much where other work runs beside them.
     """
-    n_threads = torch.get_num_threads()
+    n_torch, numba = torch.get_num_threads(), sys.modules.get("numba")
+    n_numba = numba.get_num_threads() if numba else 1
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
+            if numba:
+                numba.set_num_threads(1)
             yield
     finally:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(n_torch)
+        if numba:
+            numba.set_num_threads(n_numba)
