@@ -1,0 +1,149 @@
+"""What `sciml bench solvers` measures beyond the comparison: the peers, growth with the grid, masks unlike training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from sciml import Report, Run
+from sciml.threads import one_core
+from sciml_solvers.baselines import Measured, measure
+from sciml_solvers.compare import geometric_mean, timed
+from sciml_solvers.gallery import problem
+from sciml_solvers.guard import GuardedCycle
+from sciml_solvers.learned import LearnedCycle
+from sciml_solvers.multigrid import Multigrid
+from sciml_solvers.problems import MaskProblem
+from sciml_solvers.solve import solve
+
+if TYPE_CHECKING:
+    from sciml_solvers.experiment import Findings
+
+PEERS = {
+    "multigrid": "multigrid-PCG, this project",
+    "pyamg_rs": "PyAMG, Ruge-Stuben, PCG",
+    "pyamg_sa": "PyAMG, smoothed aggregation, PCG",
+    "ic0": "incomplete Cholesky, ilupp, PCG",
+    "box_dct": "cosine transform of the box, PCG",
+    "deflated": "deflated CG, 16 Ritz vectors",
+    "jacobi": "Jacobi-PCG, SciPy",
+    "cg": "CG, SciPy",
+}
+KEYS = (
+    "mgpcg_vs_pyamg_rs_solve_128", "mgpcg_vs_best_pyamg_total_128", "mgpcg_vs_scipy_cg_128", "mgpcg_vs_dct_total_128",
+    "memory_vs_pyamg_sa_128", "iteration_growth_per_doubling", "learned_vs_tuned_iterations",
+    "learned_ood_worst_wall_ratio", "dcdm_vs_cg_iterations_2d_64",
+)  # fmt: skip
+UNLIKE = ("jumps", "lognormal", "anisotropic", "maze", "porous")
+N_LATER = 4
+
+
+def measure_peers(findings: Findings, run: Run, report: Report) -> dict[str, float]:
+    """Measure, add sections to the report, and return the metrics; keys of `KEYS` that were not measured are NaN."""
+    n = findings.config.n_bench
+    report.section("Peers", f"`solids` on {n}³ cells, one core, one rule: the true residual of the same matrix.")
+    found, missing = _peers(findings, run)
+    metrics = {**dict.fromkeys(KEYS, math.nan), **findings.metrics, **_ratios(found, n)}
+    rows = [_row(name, found[name]) for name in PEERS if name in found]
+    caption = "CPU seconds of one core; the sparse matrix counts as given, multigrid is set up from the mask."
+    report.table(("method", "iterations", "set-up (s)", "solve (s)", "residual", "peak memory (MB)"), rows, caption, 0)
+    if missing:
+        report.text("\n\n".join(missing))
+    metrics |= _growth(findings, report, found)
+    metrics |= _unlike(findings, run, report)
+    report.section("Key numbers", "Ratios are times of the peer over ours; memory and iterations are ours over theirs.")
+    values = [(key, "not measured" if math.isnan(metrics[key]) else metrics[key]) for key in KEYS]
+    report.table(("key", "value"), values)
+    return metrics
+
+
+def _peers(findings: Findings, run: Run) -> tuple[dict[str, Measured], list[str]]:
+    """Return what each method needed, and a sentence for each that could not be measured."""
+    config, found, missing = findings.config, dict[str, Measured](), list[str]()
+    task = problem("solids", config.n_bench)
+    with run.progress.track(len(PEERS), "peers") as update:
+        for number, name in enumerate(PEERS):
+            update(number, PEERS[name])
+            try:
+                found[name] = measure(name, task, config.rtol, n_repeats=config.masks.n_repeats)
+            except ImportError as error:
+                missing.append(f"{PEERS[name]} was not measured: {error}.")
+            run.log(f"measured {name}" if name in found else f"not measured: {name}")
+    return found, missing
+
+
+def _row(name: str, one: Measured) -> tuple[Any, ...]:
+    times = (float(f"{value:.3g}") for value in (one.setup_s, one.solve_s))
+    memory = None if one.bytes is None else round(one.bytes / 1e6)
+    return (PEERS[name], one.iterations, *times, f"{one.residual_true:.1e}", memory)
+
+
+def _ratios(found: Mapping[str, Measured], n: int) -> dict[str, float]:
+    """Return the ratios that the methods measured allow, each with the size in its name."""
+    ours, metrics = found["multigrid"], dict[str, float]()
+    total = {name: one.setup_s + one.solve_s for name, one in found.items()}
+    if "pyamg_rs" in found and "pyamg_sa" in found:
+        metrics["mgpcg_vs_pyamg_rs_solve"] = found["pyamg_rs"].solve_s / ours.solve_s
+        metrics["mgpcg_vs_best_pyamg_total"] = min(total["pyamg_sa"], total["pyamg_rs"]) / total["multigrid"]
+        if ours.bytes and found["pyamg_sa"].bytes:
+            metrics["memory_vs_pyamg_sa"] = ours.bytes / found["pyamg_sa"].bytes
+    metrics["mgpcg_vs_scipy_cg"] = found["cg"].solve_s / ours.solve_s
+    metrics["mgpcg_vs_dct_total"] = total["box_dct"] / total["multigrid"]
+    sized = {f"{key}_{n}": value for key, value in metrics.items()}
+    for name, one in found.items():
+        sized |= {f"{name}_iterations_{n}": one.iterations, f"{name}_setup_cpu_s_{n}": one.setup_s}
+        sized |= {f"{name}_solve_cpu_s_{n}": one.solve_s, f"{name}_residual_{n}": one.residual_true}
+    return sized
+
+
+def _growth(findings: Findings, report: Report, found: Mapping[str, Measured]) -> dict[str, float]:
+    """Count iterations at a quarter, a half and all of the size; the growth is the largest factor of a doubling."""
+    n, counts = findings.config.n_bench, []
+    for size in (n // 4, n // 2):
+        counts.append(solve(problem("solids", size), rtol=findings.config.rtol).iterations)
+    counts.append(found["multigrid"].iterations)
+    rows = [(f"{size}³", count) for size, count in zip((n // 4, n // 2, n), counts, strict=True)]
+    report.table(("cells", "multigrid iterations"), rows, "Iterations on `solids` as the grid is refined.")
+    return {"iteration_growth_per_doubling": max(b / a for a, b in pairwise(counts))}
+
+
+def _unlike(findings: Findings, run: Run, report: Report) -> dict[str, float]:
+    """Time the guarded learned cycle, set-up and first solve, against the classical cycle with the same sweeps."""
+    network, rtol, n = findings.cycle.network, findings.config.rtol, findings.config.masks.n
+    assert isinstance(network, LearnedCycle)
+    rows, first, later = list[tuple[Any, ...]](), list[float](), list[float]()
+    with one_core(), run.progress.track(len(UNLIKE), "unlike the training") as update:
+        for number, name in enumerate(UNLIKE):
+            task = problem(name, n, seed=run.seed + 2000)
+            row = _beside(task, network, rtol)
+            first.append(row[-2])
+            later.append(row[-1])
+            rows.append((name, *row))
+            update(number + 1, name)
+    report.section(
+        "The learned cycle on masks unlike its training",
+        f"Jumps of 10⁴, a log-normal coefficient, anisotropy, one-cell walls and pores on {n}³ cells. A guard runs "
+        "three steps of both cycles at the first solve and goes on with the better one; that costs, and it counts.",
+    )
+    columns = ("problem", "classical 1+1", "guarded", "cycle used", "first solve", "later solves")
+    report.table(columns, rows, "Iterations, and CPU time over that of the classical cycle with the same sweeps.")
+    return {
+        "learned_ood_worst_wall_ratio": max(first),
+        "learned_ood_mean_wall_ratio": geometric_mean(first),
+        "learned_ood_worst_later_ratio": max(later),
+    }
+
+
+def _beside(task: MaskProblem, network: LearnedCycle, rtol: float) -> tuple[int, int, str, float, float]:
+    """Return iterations of the classical and the guarded cycle, the one used, and ratios of their CPU times."""
+    classical, their_setup_s = timed(lambda: Multigrid(task, smoothing=(1, 1)))
+    theirs, their_first_s = timed(lambda: solve(task, preconditioner=classical, rtol=rtol))
+    _, their_later_s = timed(lambda: [solve(task, preconditioner=classical, rtol=rtol) for _ in range(N_LATER)])
+    guarded, setup_s = timed(lambda: GuardedCycle(task, network))
+    ours, first_s = timed(lambda: guarded.solve(rtol=rtol))
+    _, later_s = timed(lambda: [guarded.solve(rtol=rtol) for _ in range(N_LATER)])
+    first = (setup_s + first_s) / (their_setup_s + their_first_s)
+    used = "classical" if ours.fallback else "learned"
+    return theirs.iterations, ours.iterations, used, first, later_s / their_later_s
