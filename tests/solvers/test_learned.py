@@ -102,6 +102,15 @@ def test_several_grids_at_once_give_what_they_give_one_by_one() -> None:
         assert all(torch.allclose(together[key][number], alone[key][0], atol=1e-6) for key in alone)
 
 
+def test_values_without_gradients_are_those_with() -> None:
+    network = scattered(0.5, 19)
+    for grid in Sample.of(problem("solids", (16, 12, 14))).features:
+        traced = network(features=grid[None].float())
+        with torch.no_grad():
+            quick = network(features=grid[None].float())
+        assert all(torch.allclose(quick[key], traced[key], atol=1e-5) for key in traced)
+
+
 def test_the_gradient_of_the_loss_is_that_of_finite_differences() -> None:
     made = problem("dam", (6, 10, 9))
     network = scattered(0.3, 21).double()
