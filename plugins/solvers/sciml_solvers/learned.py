@@ -203,7 +203,12 @@ def _features(level: LevelTensors, fill: Tensor, is_finest: bool, is_last: bool)
 
 def _near(grids: Tensor) -> Tensor:
     """Return the mean over the 27 cells around, zero beyond the grid; (grid, n_x, n_y, n_z)."""
-    return functional.avg_pool3d(functional.pad(grids, (1,) * 6)[None], 3, stride=1)[0]
+    for axis in (1, 2, 3):  # pooling of PyTorch takes ten times as long on a CPU
+        n, total = grids.shape[axis] - 1, grids.clone()
+        total.narrow(axis, 0, n).add_(grids.narrow(axis, 1, n))
+        total.narrow(axis, 1, n).add_(grids.narrow(axis, 0, n))
+        grids = total
+    return grids / 27
 
 
 def _lower(faces: Tensor) -> Tensor:
