@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sciml_solvers.benchmark import KEYS
 from sciml_solvers.compare import TUNING, by_multigrid, geometric_mean, tuned
 from sciml_solvers.config import PRESETS
-from sciml_solvers.experiment import train_cycle, train_directions
+from sciml_solvers.experiment import _metrics, train_cycle, train_directions
 from sciml_solvers.gallery import problem
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.solve import solve
@@ -88,6 +90,39 @@ def test_the_same_seed_trains_the_same_networks(tmp_path):
     for train in (train_cycle, train_directions):
         one, two = (train(config, run).network.state_dict() for run in runs)
         assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_bench_without_the_peers_says_so_and_leaves_their_keys_unknown(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyamg", None)
+    monkeypatch.setitem(sys.modules, "ilupp", None)
+    smaller = {**SMALL, "masks.names": "solids", "directions.names": "empty", "directions.n_steps": 3, "n_bench": 16}
+    folder = tmp_path / "run"
+    results = sciml.run("solvers", preset="quick", out=folder, device="cpu", bench=True, overrides=smaller)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(KEYS) <= set(metrics)
+    assert {key for key in KEYS if metrics[key] is None} == {
+        *(key for key in KEYS if key.endswith("_128")), "dcdm_vs_cg_iterations_2d_64",
+    }  # fmt: skip
+    assert metrics["mgpcg_vs_scipy_cg_16"] > 0
+    assert metrics["multigrid_residual_16"] <= 1e-6
+    assert "mgpcg_vs_pyamg_rs_solve_16" not in results.metrics
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "not measured" in text
+    assert "sciml-toolkit[bench]" in text
+
+
+def test_counts_of_solves_that_gave_up_enter_no_ratio():
+    row = by_multigrid(problem("solids", 12), Multigrid, 1e-6)
+    findings = rows_where_gradients_gave_up(row)
+    metrics = _metrics(PRESETS["quick"], findings, {})
+    assert "multigrid_vs_cg_iterations" not in metrics
+    assert "solids_cg_iterations" not in metrics
+    assert metrics["learned_vs_tuned_iterations"] == 1.0
+
+
+def rows_where_gradients_gave_up(row):
+    lost = replace(row, converged=False)
+    return {"solids": {"cg": lost, "jacobi": lost, "multigrid": row, "tuned": row, "learned": row}}
 
 
 def test_presets_explain_themselves():

@@ -51,6 +51,11 @@ class Timed:
         """CPU seconds of set-up and solve."""
         return float(self.seconds[-1])
 
+    @property
+    def solve_cpu_s(self) -> float:
+        """CPU seconds of the solve alone."""
+        return float(self.seconds[-1] - self.seconds[0])
+
 
 def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     """Return the result of a call and the CPU seconds that it took."""

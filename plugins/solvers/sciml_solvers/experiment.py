@@ -206,7 +206,8 @@ def _metrics(config: SolversConfig, rows: Rows, plane_rows: Rows) -> dict[str, f
             ratios = [getattr(row[ours], what) / getattr(row[theirs], what) for row in both]
             metrics[f"{ours}_vs_{theirs}_{what}"] = geometric_mean(ratios)
     solved = {name: row for name, row in plane_rows.items() if row["dcdm"].converged}
-    metrics["dcdm_solved"] = len(solved) / len(plane_rows)
+    if plane_rows:
+        metrics["dcdm_solved"] = len(solved) / len(plane_rows)
     for name, row in solved.items():
         metrics[f"dcdm_vs_cg_iterations_2d_{name}"] = row["dcdm"].iterations / row["cg"].iterations
         metrics[f"dcdm_vs_multigrid_cpu_s_2d_{name}"] = row["dcdm"].cpu_s / row["multigrid"].cpu_s

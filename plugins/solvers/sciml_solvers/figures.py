@@ -114,7 +114,10 @@ def learning(curves: Mapping[str, tuple[Array, Array]]) -> Figure:
             np.median(np.asarray(loss)[:n_whole].reshape(-1, width), axis=1),
             color=CYCLE[place],
         )
-        panel.set(xlabel="CPU time (s)", ylabel=label, yscale="log" if np.min(loss) > 0 else "linear")
+        low, high = np.percentile(loss, (1, 99.8))
+        margin = 0.1 * (high - low) if low < 0 else 0.0
+        panel.set(xlabel="CPU time (s)", ylabel=label, yscale="log" if low > 0 else "linear")
+        panel.set_ylim(low - margin, high + margin)
     return figure
 
 
