@@ -68,7 +68,7 @@ def list_() -> None:
 def make(name: str, out: Path, seed: int) -> None:
     """Generate the registered data set NAME with its card, and check it.
 
-    Example: sciml data make acoustics.rooms --out rooms --seed 3
+    Example: sciml data make acoustics.square --out rooms --seed 3
     """
     from sciml.artifact import atomic_folder
     from sciml.plugins import plugins

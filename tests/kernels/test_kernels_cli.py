@@ -52,6 +52,14 @@ def test_check_runs_triton_on_a_cpu(monkeypatch, triton_device):
     assert f"backend triton, device {triton_device}" in result.output
 
 
+def test_check_of_all_ops_skips_those_without_triton(monkeypatch, triton_device):
+    stencil = registry.ops()["masked_stencil"]
+    monkeypatch.setattr(registry, "ops", lambda: {"masked_stencil": stencil})
+    result = invoke("check", "--backend", "triton", "--device", triton_device)
+    assert result.exit_code == 0, result.output
+    assert "masked_stencil: skipped, it has no Triton kernel" in result.output
+
+
 def test_failed_check_is_one_sentence_and_status_one(monkeypatch):
     few_cases(monkeypatch, op=lambda *inputs: SPEC.reference(*inputs) + 1)
     result = invoke("check", "--device", "cpu")
