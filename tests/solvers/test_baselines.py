@@ -72,14 +72,14 @@ def test_method_that_returns_nan_is_not_converged(monkeypatch):
 
 def test_peak_memory_sees_what_a_method_holds(monkeypatch):
     def greedy(task):
-        held = np.ones(4_000_000)
+        held = np.ones(20_000_000)  # 160 MB: beyond 32 MiB an array gets pages of its own, never memory freed before
         return lambda b, rtol: (b * held[0], 1)
 
     monkeypatch.setitem(METHODS, "greedy", greedy)
     found = measure("greedy", problem("dam", 8, 2), 1e-6, n_repeats=1)
     if found.bytes is None:
         pytest.skip("this system does not account for resident memory")
-    assert 30e6 < found.bytes < 60e6
+    assert 150e6 < found.bytes < 200e6
 
 
 def test_several_right_hand_sides_report_the_worst():
