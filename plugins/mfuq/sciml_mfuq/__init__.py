@@ -1,0 +1,1 @@
+"""Multi-fidelity uncertainty quantification: cheap and costly simulators in, calibrated distributions out."""

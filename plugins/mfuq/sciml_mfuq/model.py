@@ -1,0 +1,39 @@
+"""What every engine gives back: a fitted model of one output with a standard deviation, and the surrogate made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Predictor(nn.Module, ABC):
+    """A fitted model of one scalar output of the truth, in float64; to write: `config` and `forward`.
+
+    ``type(self)(**config)`` builds an equal model but for its parameters and buffers, which hold all that was learned,
+    scalings too. What can be computed from these (a Cholesky factor) is computed when first needed and not saved.
+
+    *Contract*: deterministic; a batch gives what its points give one by one, to rounding; differentiable in x.
+    """
+
+    engine: ClassVar[str]
+    noise_std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("noise_std", torch.zeros((), dtype=torch.float64))
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain JSON values."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points (batch, feature), raw units, to the mean (batch,) and the standard deviation (batch,).
+
+        The standard deviation is that of what is not known about the truth without its noise (epistemic); the noise of
+        one run of the truth is `noise_std` (aleatory).
+        """
