@@ -1,4 +1,4 @@
-"""What every engine gives back: a fitted model of one output with a standard deviation, and the surrogate made of them."""
+"""What every engine gives back: a fitted model of one output of the truth, with a standard deviation."""
 
 from __future__ import annotations
 
