@@ -101,7 +101,8 @@ class FieldSpec:
     """Name, dimensions, unit, admissible values and description of one variable.
 
     `bounds` are physical limits: a value outside them is always an error. A region of d > 1 dimensions constrains
-    the vectors along the last dimension; a one-dimensional region constrains every number.
+    the vectors along the last dimension; a one-dimensional region constrains every number. `missing` allows NaN, which
+    marks what a solver could not compute; infinity is an error everywhere.
     """
 
     name: str
@@ -109,6 +110,7 @@ class FieldSpec:
     unit: str = "1"
     bounds: Region | None = None
     description: str = field(default="", compare=False)
+    missing: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dims", tuple(self.dims))
@@ -133,7 +135,7 @@ class FieldSpec:
         if unit is None:
             raise ValueError(f"{here}: expected attrs['units'] convertible to {self.unit!r}, got none; set it")
         values = convert_units(array.transpose(*self.dims).values, str(unit), self.unit, here)
-        bad = ~np.isfinite(values)
+        bad = np.isinf(values) if self.missing else ~np.isfinite(values)
         if bad.any():
             raise ValueError(f"{here}: expected finite numbers, got {_first(values, bad)} ({bad.sum()} in all)")
         if complaint := self.complaint(values, self.bounds):
@@ -148,7 +150,8 @@ class FieldSpec:
         if region.n_dims > 1 and values.shape[-1] != region.n_dims:
             wanted = f"{region.n_dims} components in the last dimension of {self.dims}"
             raise ValueError(f"{self.name!r}: expected {wanted}, got shape {values.shape}")
-        return ~region.contains(values[..., None] if region.n_dims == 1 else values)
+        points = values[..., None] if region.n_dims == 1 else values
+        return ~region.contains(points) & ~np.isnan(points).any(-1)
 
     def complaint(self, values: np.ndarray, region: Region | None, kind: str = "") -> str:
         """Return a sentence about what lies outside `region`, called "`kind` region"; an empty one if nothing does."""

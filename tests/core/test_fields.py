@@ -182,3 +182,17 @@ def test_operator_matches_the_pendulum_and_keeps_coordinates():
 
 def test_region_takes_none_for_no_limit():
     assert Region((((None, 0), (1, None)),)) == Region((((-np.inf, 0.0), (1.0, np.inf)),))
+
+
+def test_field_that_may_be_missing_takes_nan_but_neither_infinity_nor_values_out_of_bounds():
+    field = FieldSpec("lift", ("batch",), "1", Region.interval(-2.0, 2.0), missing=True)
+
+    def lift(*values):
+        return xr.Dataset({"lift": ("batch", np.array(values), {"units": "1"})})
+
+    np.testing.assert_array_equal(field.check(lift(1.0, math.nan), "output").values, [1.0, math.nan])
+    assert "expected finite numbers, got inf" in sentence(lambda: field.check(lift(math.inf, math.nan), "output"))
+    assert "got 3. at index 0 (1 outside)" in sentence(lambda: field.check(lift(3.0, math.nan), "output"))
+    known = FieldSpec("lift", ("batch",), "1")
+    assert "expected finite numbers, got nan" in sentence(lambda: known.check(lift(1.0, math.nan), "output"))
+    assert Spec.from_json(Spec((field,), ()).to_json()) == Spec((field,), ())
