@@ -192,7 +192,8 @@ def test_field_that_may_be_missing_takes_nan_but_neither_infinity_nor_values_out
 
     np.testing.assert_array_equal(field.check(lift(1.0, math.nan), "output").values, [1.0, math.nan])
     assert "expected finite numbers, got inf" in sentence(lambda: field.check(lift(math.inf, math.nan), "output"))
-    assert "got 3. at index 0 (1 outside)" in sentence(lambda: field.check(lift(3.0, math.nan), "output"))
+    assert "got 3. at index (0,) (1 outside)" in sentence(lambda: field.check(lift(3.0, math.nan), "output"))
     known = FieldSpec("lift", ("batch",), "1")
     assert "expected finite numbers, got nan" in sentence(lambda: known.check(lift(1.0, math.nan), "output"))
-    assert Spec.from_json(Spec((field,), ()).to_json()) == Spec((field,), ())
+    spec = Spec((FieldSpec("angle", ("batch",), "degree"),), (field,))
+    assert Spec.from_json(spec.to_json()) == spec
