@@ -141,7 +141,7 @@ class Samples:
 
 
 def _cleaned(level: Level, notes: list[str]) -> Level:
-    missing = ~np.isfinite(level.y.reshape(len(level.y), -1)).all(1)
+    missing = ~np.isfinite(_columns(level.y)).all(1)
     if missing.any():
         n = int(missing.sum())
         notes.append(f"level {level.name!r}: {n} of {len(missing)} runs returned NaN and {_was(n)} left out")
@@ -156,8 +156,8 @@ def _cleaned(level: Level, notes: list[str]) -> Level:
         return level.kept(np.isin(np.arange(len(level.x)), first))
     if level.noise is None:
         counts = np.bincount(group.ravel())
-        total = np.stack([np.bincount(group.ravel(), column) for column in level.y.reshape(len(level.y), -1).T], 1)
-        rest = level.y.reshape(len(level.y), -1) - (total / counts[:, None])[group.ravel()]
+        total = np.stack([np.bincount(group.ravel(), column) for column in _columns(level.y).T], 1)
+        rest = _columns(level.y) - (total / counts[:, None])[group.ravel()]
         noise = float(np.sqrt((rest**2).sum() / max(1, (len(level.x) - len(first)) * rest.shape[1])))
         notes.append(
             f"level {level.name!r}: repeated points have different values; it counts as noisy with the standard "
@@ -187,6 +187,10 @@ def _check(level: Level, bounds: Array, is_truth: bool) -> None:
             f"{where}: expected inputs within the bounds, got {int(outside.sum())} runs outside, such as "
             f"{level.x[outside][0].tolist()}; widen the bounds or drop these runs"
         )
+
+
+def _columns(y: Array) -> Array:
+    return y[:, None] if y.ndim == 1 else y
 
 
 def _was(n: int) -> str:

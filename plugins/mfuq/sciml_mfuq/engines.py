@@ -1,0 +1,50 @@
+"""The engines by name: one table, from which models are fitted and rebuilt."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sciml_mfuq.model import Predictor
+from sciml_mfuq.samples import Samples
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to fit a model.
+
+    Parameters
+    ----------
+    label : for tables and legends.
+    module : where it stands.
+    fit : function of (samples, *, seed) in the module.
+    predictor : class that it returns.
+    """
+
+    label: str
+    module: str
+    fit: str
+    predictor: str
+
+
+ENGINES: dict[str, Engine] = {}
+
+
+def fit_engine(name: str, samples: Samples, seed: int) -> Predictor:
+    """Fit the engine `name` to samples of one output."""
+    if name not in ENGINES:
+        raise ValueError(f"fit_engine: expected one of {', '.join(ENGINES)}, got {name!r}; choose one of these")
+    engine = ENGINES[name]
+    fitted: Predictor = getattr(importlib.import_module(engine.module), engine.fit)(samples, seed=seed)
+    return fitted
+
+
+def predictor_from(name: str, config: Mapping[str, Any]) -> Predictor:
+    """Return the model of the engine `name` that a configuration describes, its numbers still to be loaded."""
+    if name not in ENGINES:
+        raise ValueError(f"predictor: expected one of {', '.join(ENGINES)}, got {name!r}; update the package")
+    engine = ENGINES[name]
+    made: Predictor = getattr(importlib.import_module(engine.module), engine.predictor)(**config)
+    return made
