@@ -17,8 +17,10 @@ from scipy.stats import qmc
 from sciml_mfuq.samples import Array, Level, Samples
 
 Function = Callable[[Array], Array]
-N_RANDOM_CD = 200
-"""Designs of at most so many points are spread by swapping; larger ones are plain Latin hypercubes."""
+N_DRAWN = 32
+"""Of so many Latin hypercubes the one of least centred discrepancy is the design."""
+N_CHOSEN = 500
+"""Larger designs are the first hypercube drawn: their discrepancies differ little and cost more."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class Case:
 
     def spread(self, n: int, generator: np.random.Generator) -> Array:
         """Return a Latin hypercube of n points in the bounds, (n, feature)."""
-        swap = "random-cd" if 1 < self.n_feature <= 10 and n <= N_RANDOM_CD else None
-        return self.scaled(qmc.LatinHypercube(self.n_feature, optimization=swap, rng=generator).random(n))
+        sampler = qmc.LatinHypercube(self.n_feature, rng=generator)
+        drawn = [sampler.random(n) for _ in range(N_DRAWN if 1 < self.n_feature and n <= N_CHOSEN else 1)]
+        return self.scaled(min(drawn, key=qmc.discrepancy) if len(drawn) > 1 else drawn[0])
 
     def test_points(self, n: int, seed: int) -> Array:
         """Return uniform random points that no design uses, (n, feature)."""
