@@ -70,7 +70,7 @@ class Case:
     def spread(self, n: int, generator: np.random.Generator) -> Array:
         """Return a Latin hypercube of n points in the bounds, (n, feature)."""
         sampler = qmc.LatinHypercube(self.n_feature, rng=generator)
-        drawn = [sampler.random(n) for _ in range(N_DRAWN if 1 < self.n_feature and n <= N_CHOSEN else 1)]
+        drawn = [sampler.random(n) for _ in range(N_DRAWN if self.n_feature > 1 and n <= N_CHOSEN else 1)]
         return self.scaled(min(drawn, key=qmc.discrepancy) if len(drawn) > 1 else drawn[0])
 
     def test_points(self, n: int, seed: int) -> Array:
