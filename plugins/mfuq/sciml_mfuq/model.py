@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from sciml_mfuq.samples import Array
 
 
 class Predictor(nn.Module, ABC):
@@ -37,3 +40,10 @@ class Predictor(nn.Module, ABC):
         The standard deviation is that of what is not known about the truth without its noise (epistemic); the noise of
         one run of the truth is `noise_std` (aleatory).
         """
+
+
+def evaluate(predictor: Predictor, x: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation (n,) of a model at points (n, feature), without gradients."""
+    with torch.no_grad():
+        mean, std = predictor(torch.as_tensor(np.asarray(x, dtype=np.float64)))
+    return mean.numpy(), std.numpy()

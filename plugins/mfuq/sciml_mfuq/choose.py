@@ -1,0 +1,130 @@
+"""The engine for given runs, chosen by how well each predicts runs of the truth that it did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sciml_mfuq.engines import ENGINES, fit_engine
+from sciml_mfuq.model import Predictor, evaluate
+from sciml_mfuq.samples import Array, Samples
+
+N_ONE_OUT = 8
+"""Up to so many runs of the truth each is left out by itself, up to `N_FOLDED` in five groups, beyond that a fifth."""
+N_FOLDED = 150
+ALONE = "gp"
+"""The engine that does not look at the cheap levels."""
+CLOSE = 1.05
+"""Engines whose errors differ by less than this factor are told apart by their log density."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Runs of the truth, and what a model that did not see them says: values, means, standard deviations (run,)."""
+
+    truth: Array
+    mean: Array
+    std: Array
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error."""
+        return float(np.sqrt(np.mean((self.truth - self.mean) ** 2)))
+
+    @property
+    def log_density(self) -> float:
+        """Mean log density of the truth under the predicted normal laws."""
+        std = np.maximum(self.std, 1e-12 * max(np.ptp(self.truth), 1e-300))
+        z = (self.truth - self.mean) / std
+        return float(np.mean(-0.5 * z**2 - np.log(std) - 0.5 * np.log(2 * np.pi)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine chosen, its model of all runs, and the evidence of every candidate; failures are told."""
+
+    engine: str
+    predictor: Predictor
+    evidence: Mapping[str, HeldOut]
+    failures: Mapping[str, str]
+
+    @property
+    def ignores_cheap_levels(self) -> bool:
+        """Whether the truth alone predicts best, so that the cheap runs are not used."""
+        return self.engine == ALONE
+
+
+def folds(n: int, seed: int) -> list[Array]:
+    """Return the groups of runs, as numbers, that are left out in turn; the same for every engine."""
+    order = np.random.default_rng([seed, 17]).permutation(n)
+    if n <= N_ONE_OUT:
+        return [order[i : i + 1] for i in range(n)]
+    return np.array_split(order, 5) if n <= N_FOLDED else [order[: n // 5]]
+
+
+def hold_out(engine: str, samples: Samples, seed: int) -> HeldOut:
+    """Return what an engine says of runs of the truth that it was not given.
+
+    With two runs of the truth nothing can be left out, as one is no fit; the error is infinite then.
+    """
+    n, parts = len(samples.truth.x), []
+    if n < 3:
+        nothing = np.full(n, np.inf)
+        return HeldOut(samples.truth.y, nothing, nothing)
+    for out in folds(n, seed):
+        kept = np.ones(n, dtype=bool)
+        kept[out] = False
+        fitted = fit_engine(engine, samples.truth_kept(kept), seed)
+        mean, std = evaluate(fitted, samples.truth.x[out])
+        parts.append((samples.truth.y[out], mean, np.hypot(std, float(fitted.noise_std))))
+    truth, mean, std = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return HeldOut(truth, mean, std)
+
+
+def best(evidence: Mapping[str, HeldOut], default: str) -> str:
+    """Return the engine of least held-out error; among those close to it the one of highest log density.
+
+    Parameters
+    ----------
+    evidence : engine -> what it says of runs that it did not see.
+    default : what is taken where there is no finite evidence.
+    """
+    finite = {name: one for name, one in evidence.items() if np.isfinite(one.rmse)}
+    if not finite:
+        return default
+    least = min(one.rmse for one in finite.values())
+    close = [name for name, one in finite.items() if one.rmse <= CLOSE * least]
+    return max(close, key=lambda name: finite[name].log_density)
+
+
+def choose(samples: Samples, engines: Sequence[str], *, seed: int) -> Choice:
+    """Fit the engine that predicts left-out runs of the truth best.
+
+    Parameters
+    ----------
+    samples
+        Of one output.
+    engines
+        Candidates, names of `ENGINES`; "gp", which looks at the truth alone, keeps useless cheap levels from harm.
+    seed
+        Of folds and fits.
+
+    *Contract*: an engine that fails on these runs is passed over and its sentence kept; if all fail, the first one's
+    error is raised.
+    """
+    unknown = [name for name in engines if name not in ENGINES]
+    if unknown or not engines:
+        raise ValueError(f"choose: expected engines among {', '.join(ENGINES)}, got {list(engines)}; choose some")
+    evidence, failures, errors = dict[str, HeldOut](), dict[str, str](), list[ValueError]()
+    for name in engines:
+        try:
+            evidence[name] = hold_out(name, samples, seed)
+        except ValueError as error:
+            failures[name] = str(error)
+            errors.append(error)
+    if not evidence:
+        raise errors[0]
+    chosen = best(evidence, next(iter(evidence)))
+    return Choice(chosen, fit_engine(chosen, samples, seed), evidence, failures)
