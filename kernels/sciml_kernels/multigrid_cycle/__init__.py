@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -69,13 +69,13 @@ def multigrid_cycle(
     return torch.ops.sciml.multigrid_cycle(residual, faces, diagonal, omega, gain, inverse, factors, n_sweep)
 
 
-def prepare(levels: Sequence[LevelTensors], n_sweep: int = 2) -> PreparedCycle:
+def prepare(levels: Iterable[LevelTensors], n_sweep: int = 2) -> PreparedCycle:
     """Return the cycle with constant transfer made ready for many applications on the CPU.
 
     Parameters
     ----------
     levels
-        From the finest to the coarsest.
+        From the finest to the coarsest; each is read once and not kept, so that they may be made one by one.
     n_sweep
         Red-black sweeps before and after each correction.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class PreparedCycle:
     Parameters
     ----------
     levels
-        From the finest to the coarsest, in float32 or float64, on the CPU.
+        From the finest to the coarsest, in float32 or float64, on the CPU; each is read once and not kept.
     n_sweep
         Red-black sweeps before and after the correction.
 
@@ -50,11 +50,14 @@ class PreparedCycle:
     from two threads at once, since the work memory is shared.
     """
 
-    def __init__(self, levels: Sequence[LevelTensors], n_sweep: int = 2) -> None:
+    def __init__(self, levels: Iterable[LevelTensors], n_sweep: int = 2) -> None:
         self._n_sweep = n_sweep
-        self._levels = [_prepare(level) for level in levels[:-1]]
-        self._inverse = _numpy(levels[-1].inverse) if levels[-1].inverse is not None else np.zeros((0, 0))
-        self._coarsest = tuple(levels[-1].diagonal.shape)
+        self._levels: list[_Level] = []
+        for level in levels:
+            if level.inverse is not None:
+                self._inverse = _numpy(level.inverse)
+            else:
+                self._levels.append(_prepare(level))
         self._work: list[tuple[NDArray, ...]] = []
         self._n_rhs = 0
 

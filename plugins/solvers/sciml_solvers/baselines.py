@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numba
 import numpy as np
@@ -23,10 +20,13 @@ from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import threadpool_limits
 
 from sciml.threads import one_core
+from sciml_solvers import memory
+from sciml_solvers.algebraic import peer
 from sciml_solvers.deflation import DeflatedCG, ritz_vectors
 from sciml_solvers.fast_poisson import box_poisson
 from sciml_solvers.gallery import problem as gallery_problem
 from sciml_solvers.multigrid import Multigrid
+from sciml_solvers.petsc_peer import PetscPeer, Spent
 from sciml_solvers.problems import MaskProblem
 from sciml_solvers.solution import Status
 from sciml_solvers.solve import iterate
@@ -78,6 +78,7 @@ class Task:
 
 Solver: TypeAlias = Callable[[Vector, float], tuple[Vector, int]]
 """From a right-hand side and a relative tolerance to the solution and the iterations."""
+_Run: TypeAlias = tuple[Vector, list[Vector], int, Spent | None]
 
 
 def measure(name: str, problem: MaskProblem, rtol: float, threads: int = 1, n_repeats: int = 3) -> Measured:
@@ -110,27 +111,33 @@ def measure(name: str, problem: MaskProblem, rtol: float, threads: int = 1, n_re
         _timed(method, _task(_tiny(problem)), rtol)
         task = _task(problem)
         gc.collect()
-        before = _resident("VmRSS:") if _reset_peak() else None
+        before = memory.resident() if memory.reset_peak() else None
         runs = [_timed(method, task, rtol)]
-        peak = _resident("VmHWM:")
+        peak = memory.peak()
         runs += [_timed(method, task, rtol) for _ in range(n_repeats - 1)]
-    x, iterations = runs[0][1], runs[0][2]
-    times = np.min([seconds for seconds, _, _ in runs], axis=0)
+    _, x, iterations, elsewhere = runs[0]
+    times = np.min([run[0] for run in runs], axis=0)
     residual, status = _judge(task, x, rtol)
     extra = None if before is None or peak is None else max(0, peak - before)
+    if elsewhere is not None:
+        extra = elsewhere.bytes
     setup, setup_wall, solving, solving_wall = (float(t) for t in times)
     return Measured(name, iterations, setup, solving, residual, status, extra, setup_wall, solving_wall)
 
 
-def _timed(method: Callable[[Task], Solver], task: Task, rtol: float) -> tuple[Vector, list[Vector], int]:
-    """Return (setup CPU, wall, solve CPU, wall) seconds, the solutions and the most iterations."""
+def _timed(method: Callable[[Task], Solver], task: Task, rtol: float) -> _Run:
+    """Return (setup CPU, wall, solve CPU, wall) seconds, the solutions, the most iterations, and another process."""
     vectors = [task.projected(task.problem.to_vector(b)) for b in task.problem.each_rhs()]
     start = np.array([time.process_time(), time.perf_counter()])
     solver = method(task)
     middle = np.array([time.process_time(), time.perf_counter()])
     found = [solver(b, rtol) for b in vectors]
     end = np.array([time.process_time(), time.perf_counter()])
-    return np.concatenate([middle - start, end - middle]), [x for x, _ in found], max(n for _, n in found)
+    seconds, elsewhere = np.concatenate([middle - start, end - middle]), None
+    if isinstance(solver, PetscPeer):  # which runs in a process of its own and times itself
+        elsewhere = solver.spent
+        seconds = np.array([elsewhere.setup_s, elsewhere.setup_wall_s, elsewhere.solve_s, elsewhere.solve_wall_s])
+    return seconds, [x for x, _ in found], max(n for _, n in found), elsewhere
 
 
 def _judge(task: Task, solutions: list[Vector], rtol: float) -> tuple[float, Status]:
@@ -214,21 +221,28 @@ def _deflated(task: Task) -> Solver:
 
 
 def _incomplete_cholesky(task: Task) -> Solver:
-    return _by_cg(task, _peer("ilupp").IChol0Preconditioner(task.matrix))
+    return _by_cg(task, peer("ilupp", "measure").IChol0Preconditioner(task.matrix))
 
 
 def _smoothed_aggregation(task: Task) -> Solver:
-    return _by_cg(task, _peer("pyamg").smoothed_aggregation_solver(task.matrix).aspreconditioner())
+    return _by_cg(task, peer("pyamg", "measure").smoothed_aggregation_solver(task.matrix).aspreconditioner())
 
 
 def _ruge_stuben(task: Task) -> Solver:
-    return _by_cg(task, _peer("pyamg").ruge_stuben_solver(task.matrix).aspreconditioner())
+    return _by_cg(task, peer("pyamg", "measure").ruge_stuben_solver(task.matrix).aspreconditioner())
+
+
+def _petsc(kind: str, task: Task) -> Solver:
+    """Set up anew for each right-hand side, in another process."""
+    constants = task.system.constants
+    label = constants.label.numpy() if len(constants.count) > 1 else None
+    return PetscPeer(kind, task.matrix.data, task.matrix.indices, task.matrix.indptr, label)
 
 
 def _multigrid(task: Task) -> Solver:
     """Set up from the mask alone, the matrix not used, and solve as `sciml_solvers.solve.solve` does."""
     problem = task.problem
-    system, cycle = grid_system(problem), Multigrid(problem)
+    system, cycle = grid_system(problem), Multigrid(problem).prepare()
 
     def solver(b: Vector, rtol: float) -> tuple[Vector, int]:
         grid = torch.from_numpy(problem.to_grid(b).reshape(1, *system.diagonal.shape))
@@ -246,17 +260,10 @@ METHODS: dict[str, Callable[[Task], Solver]] = {
     "box_dct": lambda task: _by_cg(task, box_poisson(task.problem)),
     "pyamg_sa": _smoothed_aggregation,
     "pyamg_rs": _ruge_stuben,
+    "petsc_hypre": lambda task: _petsc("hypre", task),
+    "petsc_gamg": lambda task: _petsc("gamg", task),
     "multigrid": _multigrid,
 }
-
-
-def _peer(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f"measure: expected the package {package}, got none; install it with: pip install 'sciml-toolkit[bench]'"
-        ) from error
 
 
 @contextmanager
@@ -269,22 +276,3 @@ def _threads(n: int, uses_numba: bool) -> Iterator[None]:
         )
     with one_core() if n == 1 else threadpool_limits(n), scipy.fft.set_workers(n):
         yield
-
-
-def _reset_peak() -> bool:
-    """Give free memory back and ask the kernel to forget the peak of the resident memory; say whether both did."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before is used again and does not show
-        Path("/proc/self/clear_refs").write_text("5")
-    except (OSError, AttributeError):
-        return False
-    return True
-
-
-def _resident(key: str) -> int | None:
-    """Return a line of the kernel's account of this process in bytes, None where there is no such account."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), None)

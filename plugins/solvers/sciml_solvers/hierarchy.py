@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,8 +22,8 @@ def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (shape[0], 1, shape[1]) if len(shape) == 2 else (shape[0], shape[1], shape[2])
 
 
-def build_levels(problem: MaskProblem, dtype: torch.dtype, omega: float, coarse_scale: float) -> list[LevelTensors]:
-    """Return the levels of a problem from the finest to the coarsest.
+def build_levels(problem: MaskProblem, dtype: torch.dtype, omega: float, coarse_scale: float) -> Iterator[LevelTensors]:
+    """Yield the levels of a problem from the finest to the coarsest; none is kept once the next one is made.
 
     A coarse face has the sum of the weights of the faces it merges, times one half along the axes that are coarsened
     (the distance doubles). Odd lengths are rounded up: the missing cells are solid.
@@ -41,23 +43,21 @@ def build_levels(problem: MaskProblem, dtype: torch.dtype, omega: float, coarse_
     faces, ground = _finest(problem)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     gain = torch.tensor(0.5 / coarse_scale, dtype=wide)
-    levels = []
     while True:
         factors = _factors(faces)
         diagonal = _diagonal(faces, ground)
         inverse = None if max(factors) == 2 else pseudo_inverse(faces, diagonal)
-        levels.append(
-            LevelTensors(
-                torch.from_numpy(faces).to(wide),
-                torch.from_numpy(diagonal).to(wide),
-                torch.tensor(omega, dtype=wide).expand(diagonal.shape),
-                gain,
-                factors,
-                None if inverse is None else torch.from_numpy(inverse).to(wide),
-            )
+        yield LevelTensors(
+            torch.from_numpy(faces).to(wide),
+            torch.from_numpy(diagonal).to(wide),
+            torch.tensor(omega, dtype=wide).expand(diagonal.shape),
+            gain,
+            factors,
+            None if inverse is None else torch.from_numpy(inverse).to(wide),
         )
         if inverse is not None:
-            return levels
+            return
+        del diagonal
         faces, ground = _coarser(faces, ground, factors)
 
 
@@ -89,6 +89,7 @@ def _finest(problem: MaskProblem) -> tuple[NDArray, NDArray]:
         inner = faces[target].reshape(problem.cells.shape)
         inner[(slice(None),) * axis + (slice(None, -1),)] = between
         ground[target] = to_air.reshape(shape)
+        del between, to_air  # before the next axis makes its own
     return faces, ground
 
 

@@ -134,10 +134,10 @@ def learned_cycle(
     problem, smoothing, dtype
         As in `Multigrid`; the transfer is constant.
     """
-    cycle = Multigrid(problem, smoothing=smoothing, dtype=dtype)
+    classical = Multigrid(problem, smoothing=smoothing, dtype=dtype).hierarchy
     with torch.no_grad():
-        cycle.hierarchy = learned_levels(network, cycle.hierarchy, level_features(cycle.hierarchy))
-    return cycle
+        levels = learned_levels(network, classical, level_features(classical))
+    return Multigrid(problem, smoothing=smoothing, dtype=dtype, levels=levels)
 
 
 def learned_levels(

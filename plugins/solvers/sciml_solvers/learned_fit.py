@@ -49,7 +49,7 @@ class Sample:
     @classmethod
     def of(cls, problem: MaskProblem) -> Sample:
         """Return the sample of a problem, in float64."""
-        levels = build_levels(problem, torch.float64, 1.0, 0.5)
+        levels = list(build_levels(problem, torch.float64, 1.0, 0.5))
         return cls(levels, level_features(levels))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 import torch
 from sciml_kernels.backend import choose
@@ -12,7 +12,7 @@ from sciml_kernels.multigrid_cycle import prepare
 from sciml_kernels.multigrid_cycle.reference import LevelTensors, vcycle_reference
 from torch import Tensor
 
-from sciml_solvers.hierarchy import build_levels
+from sciml_solvers.hierarchy import build_levels, three_axes
 from sciml_solvers.problems import MaskProblem
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Multigrid:
     parameters
         For each level but the coarsest (omega, gain): a grid of factors, red and black in one as `LevelTensors` says,
         and a positive number; in place of `omega` and `coarse_scale`.
+    levels
+        Levels to share with another cycle or made otherwise, in place of those of the problem.
 
     *Contract*: `apply` is linear and deterministic; several residuals at once give what they give one by one,
     to rounding.
@@ -66,24 +68,40 @@ class Multigrid:
     coarse_scale: float = 0.5
     dtype: torch.dtype = torch.float32
     parameters: Parameters | None = None
-    hierarchy: list[LevelTensors] = field(init=False, repr=False)
+    levels: Sequence[LevelTensors] | None = None
     _prepared: PreparedCycle | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         _check(self.smoothing, self.transfer, self.omega, self.coarse_scale)
         self.n_sweep = self.smoothing[0]
-        self.hierarchy = build_levels(self.problem, self.dtype, self.omega, self.coarse_scale)
         if self.parameters is not None:
-            self.hierarchy = with_parameters(self.hierarchy, self.parameters)
+            self.levels = with_parameters(self.hierarchy, self.parameters)
+
+    @property
+    def hierarchy(self) -> Sequence[LevelTensors]:
+        """The levels from the finest to the coarsest, made at the first use: compiled loops have no need of them."""
+        if self.levels is None:
+            self.levels = list(self._build())
+        return self.levels
+
+    def _build(self) -> Iterator[LevelTensors]:
+        return build_levels(self.problem, self.dtype, self.omega, self.coarse_scale)
+
+    def prepare(self) -> Self:
+        """Make ready what the first application on a CPU would make ready, and return the cycle."""
+        if self._on_numba("cpu") and self._prepared is None:
+            self._prepared = prepare(self._build() if self.levels is None else self.levels, self.n_sweep)
+        return self
 
     def apply(self, residual: Tensor) -> Tensor:
         """Return ``B r`` in the residual's type; (rhs, n_x, n_y, n_z), or two-dimensional grids (rhs, n_x, n_y)."""
-        shape, finest = residual.shape, self.hierarchy[0].diagonal
-        grid = residual.reshape(len(residual), *finest.shape)
-        if self._on_numba(grid):
-            if self._prepared is None:
-                self._prepared = prepare(self.hierarchy, self.n_sweep)
+        shape = residual.shape
+        grid = residual.reshape(len(residual), *three_axes(self.problem.cells.shape))
+        if self._on_numba(grid.device.type) and not self._is_traced(grid):
+            self.prepare()
+            assert self._prepared is not None
             return self._prepared.apply(grid).reshape(shape).to(residual.dtype)
+        finest = self.hierarchy[0].diagonal
         if self.dtype != torch.float16:
             z = vcycle_reference(self.hierarchy, grid.to(finest.dtype), self.n_sweep, self.transfer)
             return z.reshape(shape).to(residual.dtype)
@@ -94,14 +112,16 @@ class Multigrid:
         z = vcycle_reference(self.hierarchy, scaled, self.n_sweep, self.transfer, torch.float16)
         return (z.to(residual.dtype) * size).reshape(shape)
 
-    def _on_numba(self, residual: Tensor) -> bool:
-        """Say whether the compiled loops do the work: constant transfer, no half type, no gradient wanted."""
-        able = self.transfer == "constant" and self.dtype != torch.float16 and len(self.hierarchy) > 1
-        traced = torch.is_grad_enabled() and (
-            residual.requires_grad
-            or any(level.omega.requires_grad or level.gain.requires_grad for level in self.hierarchy)
+    def _on_numba(self, device: str) -> bool:
+        """Say whether the compiled loops can do the work: constant transfer, no half type."""
+        return self.transfer == "constant" and self.dtype != torch.float16 and choose(("numba",), device) == "numba"
+
+    def _is_traced(self, residual: Tensor) -> bool:
+        """Say whether a gradient is wanted, which the compiled loops do not give."""
+        levels = self.levels or ()
+        return torch.is_grad_enabled() and (
+            residual.requires_grad or any(level.omega.requires_grad or level.gain.requires_grad for level in levels)
         )
-        return able and not traced and choose(("numba",), residual.device.type) == "numba"
 
 
 def with_parameters(levels: Sequence[LevelTensors], parameters: Parameters) -> list[LevelTensors]:

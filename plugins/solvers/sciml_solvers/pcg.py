@@ -52,7 +52,7 @@ def along(factor: Tensor, vector: Tensor) -> Tensor:
     return factor.reshape(-1, *(1,) * (vector.ndim - 1))
 
 
-def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor) -> Iterator[State]:
+def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor, *, overwrite: bool = False) -> Iterator[State]:
     """Iterate from zero until each residual norm is at most its target; yield the start and every step.
 
     ``q = A p, alpha = r.z / p.q, x += alpha p, r -= alpha q, z = M r, beta = r.z / (r.z)_old, p = z + beta p``
@@ -62,16 +62,18 @@ def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor) -> Iterato
     apply, precondition
         Symmetric positive operators A and M on vectors of the shape of `b`.
     b : (rhs, ...)
-        Right-hand sides; not changed.
+        Right-hand sides.
     target : (rhs,)
         Residual norms at which to stop.
+    overwrite
+        Whether b may become the residual, which saves a copy.
 
     *Contract*: a right-hand side takes the same steps alone as beside others, and is left alone once it has arrived
     or is given up (p.q <= 0, r.z <= 0, NaN, or stagnation); no global state, no randomness.
 
     *Source*: Golub and Van Loan, Matrix Computations, algorithm 11.5.1. *Departures*: several right-hand sides.
     """
-    x, r = torch.zeros_like(b), b.clone()
+    x, r = torch.zeros_like(b), b if overwrite else b.clone()
     norm = dot(r, r).sqrt()
     watch = _Watch(norm, target)
     yield watch.state(0, x, r, norm)

@@ -85,65 +85,70 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
     project = system.constants.project
     # Of order one, so that the narrow type of a cycle neither overflows nor underflows.
     scale = b.flatten(1).abs().amax(1) if b.numel() else b.new_zeros(len(b))
-    scale = torch.where(scale > 0, scale, 1)
-    b = b / along(scale, b)
-    size = dot(b, b).sqrt()
-    b_solved = project(b)
-    inconsistent = dot(b - b_solved, b - b_solved).sqrt() > rtol * size
-    target = rtol * torch.where(inconsistent, dot(b_solved, b_solved).sqrt(), size)
-    x, residual, norm = torch.zeros_like(b), b_solved, dot(b_solved, b_solved).sqrt()
-    history, n_done = [norm], 0
+    scale = along(torch.where(scale > 0, scale, 1), b)
+    scaled = b / scale
+    residual = project(scaled)
+    size, outside, norm = _norm(scaled), _norm(scaled - residual), _norm(residual)
+    del scaled  # and made again when it is asked for: memory is what large grids lack
+    inconsistent = outside > rtol * size
+    target = rtol * torch.where(inconsistent, norm, size)
+
+    def rest(x: Tensor) -> Tensor:
+        return project(b / scale).sub_(system.apply(x))
+
+    x, history, n_done = torch.zeros_like(b), [norm], 0
     broken: list[Status | None] = [None if bool(torch.isfinite(s)) else Status.NONFINITE for s in size]
     for _ in range(N_RESTART):
         goal = torch.where(torch.tensor([s is not None for s in broken], device=b.device), torch.inf, target)
-        state = _run(system, residual, lambda r: project(precondition(project(r))), goal, max_iterations - n_done)
-        history += state[1][1:]
-        n_done += state[0].iteration
-        new = project(state[0].x if n_done == state[0].iteration else x + state[0].x)
-        new_residual = b_solved - system.apply(new)
-        new_norm = dot(new_residual, new_residual).sqrt()
+        state, norms = _run(
+            system, residual, lambda r: project(precondition(project(r))), goal, max_iterations - n_done
+        )
+        history += norms[1:]
+        n_done += state.iteration
+        new = project(state.x if n_done == state.iteration else x + state.x)
+        residual = rest(new)
+        new_norm = _norm(residual)
         better = new_norm < norm
-        stuck = ~better & (norm > goal) | (new_norm > 0.5 * norm) & (state[0].residual_norm <= goal) & (new_norm > goal)
+        stuck = ~better & (norm > goal) | (new_norm > 0.5 * norm) & (state.residual_norm <= goal) & (new_norm > goal)
         if bool(better.all()):
-            x, residual, norm = new, new_residual, new_norm
+            x, norm = new, new_norm
         else:
-            x = torch.where(along(better, x), new, x)
-            residual = torch.where(along(better, x), new_residual, residual)
-            norm = torch.where(better, new_norm, norm)
+            x, norm = torch.where(along(better, x), new, x), torch.where(better, new_norm, norm)
+            residual = rest(x)
         broken = [
             old or failed or (Status.STAGNATED if is_stuck and n_done < max_iterations else None)
-            for old, failed, is_stuck in zip(broken, state[0].broken, stuck.tolist(), strict=True)
+            for old, failed, is_stuck in zip(broken, state.broken, stuck.tolist(), strict=True)
         ]
         if n_done >= max_iterations or bool((norm <= goal).all()):
             break
-    found = _report(system, b, x, target, inconsistent, broken, n_done, history)
-    x.mul_(along(scale, x))
-    return found
+    x.mul_(scale)
+    return _report(x, size, torch.hypot(norm, outside), target, inconsistent, broken, n_done, history)
 
 
 def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most: int) -> tuple[State, list[Tensor]]:
-    """Return the last state of one run, and the residual norms of all."""
+    """Return the last state of one run, whose residual takes the place of b, and the residual norms of all."""
     norms = []
-    for state in pcg(system.apply, b, precondition, target):
+    for state in pcg(system.apply, b, precondition, target, overwrite=True):
         norms.append(state.residual_norm)
         if state.iteration >= n_most:
             break
     return state, norms
 
 
+def _norm(vector: Tensor) -> Tensor:
+    return dot(vector, vector).sqrt()
+
+
 def _report(
-    system: System,
-    b: Tensor,
     x: Tensor,
+    size: Tensor,
+    norm: Tensor,
     target: Tensor,
     inconsistent: Tensor,
     broken: list[Status | None],
     n_done: int,
     history: list[Tensor],
 ) -> Solution:
-    size = dot(b, b).sqrt()
-    rest = b - system.apply(x)
-    norm = dot(rest, rest).sqrt()
     statuses = []
     for column, failed in enumerate(broken):
         if bool(norm[column] <= target[column]):

@@ -81,6 +81,7 @@ def grid_system(problem: MaskProblem) -> System:
         diagonal[(*lead, slice(None, -1))] += between
         diagonal[(*lead, slice(1, None))] += between
         grounded |= ground > 0
+        del between, ground  # before the next axis makes its own
     label, n_label = ndimage.label(problem.fluid)
     closed = np.ones(n_label + 1, dtype=bool)
     closed[label[grounded]] = False
