@@ -19,6 +19,7 @@ SPECS = (
     "sciml_kernels.branch_trunk.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
     "sciml_kernels.multigrid_cycle.spec:SPEC",
+    "sciml_kernels.rollout.spec:SPEC",
 )
 
 
@@ -120,7 +121,7 @@ def ops() -> dict[str, OpSpec]:
     Examples
     --------
     >>> sorted(ops())
-    ['branch_trunk', 'masked_stencil', 'multigrid_cycle']
+    ['branch_trunk', 'masked_stencil', 'multigrid_cycle', 'rollout']
     """
     specs: list[OpSpec] = [resolve(address) for address in SPECS]
     return {spec.name: spec for spec in specs}
