@@ -54,6 +54,8 @@ class Solution:
         Relative residual norms as the iteration carried them, from the start.
     fallback
         Whether another preconditioner than the one asked for did the work.
+    note
+        Which one did, and why; empty where that is the one asked for.
     """
 
     x: NDArray[np.float64]
@@ -62,6 +64,7 @@ class Solution:
     residual_norms: NDArray[np.float64]
     history: NDArray[np.float64]
     fallback: bool = False
+    note: str = ""
 
     @property
     def status(self) -> Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sciml_solvers.algebraic import best_there_is, smoothed_aggregation
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.pcg import Apply, State, along, dot, pcg
 from sciml_solvers.problems import MaskProblem
@@ -39,8 +41,9 @@ def solve(
     b : (unknown,) or (rhs, unknown); for a grid problem also grids
         Right-hand sides in place of the grid problem's own.
     preconditioner
-        ``"multigrid"`` (grid problems; a matrix falls back to Jacobi and says so), ``"jacobi"``, ``"none"``, a
-        `Multigrid`, or a symmetric positive callable on tensors (rhs, unknown).
+        ``"multigrid"`` (for a matrix: ``"amg"`` where PyAMG is installed, else the best there is, with a `note`),
+        ``"amg"`` (smoothed aggregation by PyAMG), ``"jacobi"``, ``"none"``, a `Multigrid`, or a symmetric positive
+        callable on tensors (rhs, unknown).
     rtol
         Tolerance relative to the norm of the right-hand side.
     max_iterations
@@ -187,11 +190,13 @@ def _solve_grid(
         precondition = preconditioner.apply
     elif callable(preconditioner):
         precondition = _on_unknowns(problem, preconditioner)
+    elif preconditioner == "amg":
+        precondition = _on_unknowns(problem, smoothed_aggregation(problem.matrix()))
     else:
         precondition = _simple(preconditioner, system)
     found = iterate(system, vectors, precondition, rtol, max_iterations)
     x = found.x.reshape(grid.shape)
-    return _with_x(found, x[..., problem.fluid] if is_vector else x)
+    return replace(found, x=x[..., problem.fluid] if is_vector else x)
 
 
 def _solve_matrix(
@@ -214,26 +219,38 @@ def _solve_matrix(
         ends = (Status.INDEFINITE_A,) * len(vectors)
         ones = np.ones(len(vectors))
         return Solution(np.zeros(np.shape(b)), ends, 0, ones, ones[None])
-    fallback = preconditioner == "multigrid"
-    simple = "jacobi" if fallback else preconditioner
-    if isinstance(simple, Multigrid):
+    precondition, note = _from_matrix(checked, system, preconditioner)
+    found = iterate(system, vectors, precondition, rtol, max_iterations)
+    statuses = found.statuses
+    if not callable(preconditioner):  # what is made of the matrix is positive where the matrix is
+        statuses = tuple(Status.INDEFINITE_A if s is Status.INDEFINITE_M else s for s in statuses)
+    x = found.x.reshape(np.shape(b))
+    return replace(found, x=x, statuses=statuses, fallback=bool(note), note=note)
+
+
+def _from_matrix(matrix: sparse.csr_matrix, system: System, preconditioner: Preconditioner) -> tuple[Apply, str]:
+    """Return the preconditioner, and a sentence where it is not the one asked for."""
+    if isinstance(preconditioner, Multigrid):
         raise TypeError(
             "solve: expected a preconditioner on vectors, got Multigrid; it needs the grid: give its problem"
         )
-    precondition = simple if callable(simple) else _simple(simple, system)
-    found = iterate(system, vectors, precondition, rtol, max_iterations)
-    return _with_x(found, found.x.reshape(np.shape(b)), fallback)
-
-
-def _with_x(found: Solution, x: NDArray[np.float64], fallback: bool = False) -> Solution:
-    return Solution(x, found.statuses, found.iterations, found.residual_norms, found.history, fallback)
+    if callable(preconditioner):
+        return preconditioner, ""
+    if preconditioner == "amg":
+        return smoothed_aggregation(matrix), ""
+    if preconditioner != "multigrid":
+        return _simple(preconditioner, system), ""
+    best, note = best_there_is(matrix)
+    return best or _simple("jacobi", system), note
 
 
 def _simple(name: str, system: System) -> Apply:
     if name == "none":
         return torch.clone
     if name != "jacobi":
-        raise ValueError(f"solve: expected preconditioner multigrid, jacobi or none, got {name!r}; or give a callable")
+        raise ValueError(
+            f"solve: expected preconditioner multigrid, amg, jacobi or none, got {name!r}; or give a callable"
+        )
     inverse = torch.where(system.diagonal > 0, 1 / system.diagonal, 1.0)
     return lambda r: inverse * r
 
@@ -260,6 +277,8 @@ def _check_matrix(matrix: object) -> sparse.csr_matrix:
     if np.iscomplexobj(csr.data):
         raise TypeError("solve: expected a real matrix, got a complex one; use a method for complex systems")
     csr = csr.astype(np.float64)
+    if not np.isfinite(csr.data).all():
+        raise ValueError("solve: expected a finite matrix, got NaN or infinity; repair its entries")
     largest = abs(csr).max() if csr.nnz else 0.0
     off = abs(csr - csr.T).max() if csr.nnz else 0.0
     if off > 1e-10 * largest:
