@@ -158,6 +158,11 @@ def in_parallel(
     return results
 
 
+def read_text(path: Path) -> str:
+    """Return what a program wrote at `path`, odd bytes replaced; an empty text where it wrote no file."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def _tail(printed: str) -> str:
     return " ".join(printed[-400:].split())[-160:]
 

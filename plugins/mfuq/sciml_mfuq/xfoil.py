@@ -17,10 +17,10 @@ from sciml_datasets import cached
 from sciml import FieldSpec, Operator, Spec
 from sciml.artifact import read_json, write_json
 from sciml_mfuq.airfoil import COEFFICIENTS, Airfoil, coefficient_fields, input_fields, naca4
-from sciml_mfuq.program import Execution, crashed, file_digest, find_program, in_parallel, run_program
+from sciml_mfuq.program import Execution, crashed, file_digest, find_program, in_parallel, read_text, run_program
 from sciml_mfuq.simulator import GarbledOutput, marked
 from sciml_mfuq.xfoil_output import FAILED, read_nodes, read_polar, read_pressure
-from sciml_mfuq.xfoil_shim import preload
+from sciml_mfuq.xfoil_shim import without_traps
 
 BOUNDS = {"angle_of_attack": (-25.0, 25.0), "reynolds": (1e3, 1e8), "mach": (0.0, 0.6), "n_crit": (1.0, 15.0)}
 TIMEOUT_S = 60.0  # of one point; one that converges takes a tenth of a second
@@ -164,15 +164,15 @@ class _Xfoil(Operator):
         return dict(read_json(cached(self.execution.cache, key, make) / "run.json"))
 
     def _compute(self, program: Path, deck: str, coordinates: str, wanted: Mapping[str, float]) -> dict[str, Any]:
-        environment = preload(self.execution.cache)
         timeout_s = self.execution.timeout_s or TIMEOUT_S
         with tempfile.TemporaryDirectory(prefix="xfoil-") as name:
             folder = Path(name)
             (folder / "airfoil.txt").write_text(coordinates, encoding="ascii")
+            environment = without_traps(folder, self.execution.cache)
             status, log = run_program([program], folder, timeout_s, text=deck, environment=environment)
             if status:
                 raise crashed("xfoil", status, log)
-            files = {kind: _text(folder / file) for kind, file in FILES.items()}
+            files = {kind: read_text(folder / file) for kind, file in FILES.items()}
         version = log.partition("XFOIL Version ")[2].split(maxsplit=1)[:1]
         if not version:
             raise GarbledOutput(f"xfoil: expected its name and version, got {log[:80]!r}; check the program")
@@ -182,10 +182,8 @@ class _Xfoil(Operator):
         inviscid = {"reynolds": 0.0, "n_crit": wanted["n_crit"]}
         polar = read_polar(files["polar"], {**wanted, **({} if self.viscous else inviscid)})
         if FAILED in log:
-            return {
-                **run,
-                "reason": f"the viscous solution did not converge in {self.numerics.max_iterations} iterations",
-            }
+            n = self.numerics.max_iterations
+            return {**run, "reason": f"the viscous solution did not converge in {n} iterations"}
         if polar is None:
             raise GarbledOutput(f"xfoil: expected a point or a failure, got neither after {log[-80:]!r}; leave it out")
         values = [polar["CL"], polar["CD"], polar["CM"]]
@@ -230,7 +228,3 @@ class XfoilPressure(_Xfoil):
         values = np.array([run.get("pressure", [np.nan] * n_nodes) for run in runs]).reshape(-1, n_nodes)
         coords = {name: ("node", runs[0][name], {"units": "1"}) for name in ("node_x", "node_y")} if runs else {}
         return xr.Dataset({"pressure_coefficient": (("batch", "node"), values, {"units": "1"})}, coords=coords)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -22,20 +22,22 @@ SOURCE = "void _gfortran_set_fpe(int options) { (void)options; }\n"
 LIBRARY = "no_traps.so"
 
 
-def preload(cache: str | Path | None = None) -> dict[str, str]:
-    """Return the environment variables that a child process needs: the library, compiled at first use.
+def without_traps(folder: Path, cache: str | Path | None = None) -> dict[str, str]:
+    """Return the environment variables that a child process in `folder` needs; the library is compiled at first use.
 
     Parameters
     ----------
-    cache : folder where the library is kept, by the hash of its source; None means SCIML_CACHE or ~/.cache/sciml.
+    folder : working directory of the child; a link to the library is put there, since a path in LD_PRELOAD must not
+        hold blanks.
+    cache : where the library is kept, by the hash of its source; None means SCIML_CACHE or ~/.cache/sciml.
 
     Systems other than Linux get none. Without a C compiler the first use is a `MissingCompiler`.
     """
     if not sys.platform.startswith("linux"):
         return {}
     key = {"library": LIBRARY, "source": SOURCE, "machine": platform.machine()}
-    library = cached(cache, key, _compile) / LIBRARY
-    return {"LD_PRELOAD": ":".join(filter(None, [str(library.resolve()), os.environ.get("LD_PRELOAD", "")]))}
+    (folder / LIBRARY).symlink_to((cached(cache, key, _compile) / LIBRARY).resolve())
+    return {"LD_PRELOAD": ":".join(filter(None, [f"./{LIBRARY}", os.environ.get("LD_PRELOAD", "")]))}
 
 
 def _compile(folder: Path) -> None:
