@@ -1,0 +1,118 @@
+"""One test function, one engine, one seed: fitted, judged on runs it did not see and on fresh points; for sweeps."""
+
+from __future__ import annotations
+
+import functools
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sciml.threads import one_core
+from sciml.uncertainty import Calibration, calibration
+from sciml_mfuq.choose import HeldOut, best, hold_out
+from sciml_mfuq.engines import ENGINES, fit_engine
+from sciml_mfuq.functions import CASES
+from sciml_mfuq.model import evaluate
+from sciml_mfuq.network import n_bytes
+from sciml_mfuq.peers import LABELS, Predict, fit_peer
+from sciml_mfuq.samples import Array, Samples
+
+VERSION = 1
+"""Raise it when an engine changes, so that kept results are computed anew."""
+N_LINE = 401
+"""Points at which functions of one input are drawn."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to fit and how much to test: case, engine or peer, seed, runs of each level (None: the usual), test points."""
+
+    case: str
+    engine: str
+    seed: int
+    counts: tuple[int, ...] | None = None
+    n_test: int = 2000
+    with_evidence: bool = True
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How one engine did on one case: error relative to the norm of the truth, calibration, evidence, what it cost."""
+
+    relative: float
+    scores: Calibration
+    evidence: HeldOut | None
+    fit_cpu_s: float
+    evidence_cpu_s: float
+    peak_mb: float
+    n_bytes: int
+    mean: Array
+    std: Array
+    line: tuple[Array, Array] | None
+
+
+def assess(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Fit and judge; the fields of a `Task` in, numbers and arrays out, as `sciml.executor.sweep` wants them."""
+    wanted = Task(**{**task, "counts": tuple(task["counts"]) if task["counts"] else None})
+    case = CASES[wanted.case]
+    samples = case.sample(wanted.seed, wanted.counts)
+    with one_core():
+        start = time.process_time()
+        predict, size = _fitted(wanted.engine, samples, wanted.seed)
+        found: dict[str, Any] = {"fit_cpu_s": time.process_time() - start, "n_bytes": size}
+        found["mean"], found["std"] = predict(case.test_points(wanted.n_test, wanted.seed))
+        found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if case.n_feature == 1:
+            found["line_mean"], found["line_std"] = predict(case.scaled(np.linspace(0, 1, N_LINE)[:, None]))
+        if wanted.with_evidence and wanted.engine in ENGINES:
+            start = time.process_time()
+            out = hold_out(wanted.engine, samples, wanted.seed)
+            found |= {"held_truth": out.truth, "held_mean": out.mean, "held_std": out.std}
+            found["evidence_cpu_s"] = time.process_time() - start
+    return found
+
+
+def _fitted(engine: str, samples: Samples, seed: int) -> tuple[Predict, int]:
+    """Return mean and standard deviation as a function of points, and the bytes of a model of ours."""
+    if engine in LABELS:
+        return fit_peer(engine, samples, seed), 0
+    predictor = fit_engine(engine, samples, seed)
+    return functools.partial(evaluate, predictor), n_bytes(predictor)
+
+
+def judged(task: Task, values: Mapping[str, Array]) -> Assessment:
+    """Return the scores of what `assess` gave, against the truth at the test points of the task."""
+    case = CASES[task.case]
+    truth = case.levels[-1](case.test_points(task.n_test, task.seed))
+    mean, std = values["mean"], np.maximum(values["std"], 1e-12 * truth.std())
+    held = HeldOut(values["held_truth"], values["held_mean"], values["held_std"]) if "held_mean" in values else None
+    return Assessment(
+        float(np.linalg.norm(mean - truth) / np.linalg.norm(truth)),
+        calibration(truth, mean, std),
+        held,
+        float(values["fit_cpu_s"]),
+        float(values.get("evidence_cpu_s", np.nan)),
+        float(values["peak_mb"]),
+        int(values["n_bytes"]),
+        mean,
+        std,
+        (values["line_mean"], values["line_std"]) if "line_mean" in values else None,
+    )
+
+
+def chosen(found: Mapping[str, Assessment], candidates: tuple[str, ...]) -> str:
+    """Return the engine that `choose` would take, from the evidence of the candidates that were assessed."""
+    evidence = {name: found[name].evidence for name in candidates if name in found}
+    known = {name: one for name, one in evidence.items() if one is not None}
+    return best(known, next(iter(known)))
+
+
+def line_of(case_name: str) -> tuple[Array, Array, Array]:
+    """Return the grid (n,) on which a function of one input is drawn, the truth and the cheapest level there."""
+    case = CASES[case_name]
+    x = case.scaled(np.linspace(0, 1, N_LINE)[:, None])
+    return x[:, 0], case.levels[-1](x), case.levels[0](x)
