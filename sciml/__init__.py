@@ -9,6 +9,7 @@ from sciml.hookspecs import Registration, hookimpl
 
 if TYPE_CHECKING:
     from sciml.config import setting
+    from sciml.executor import Outcome, sweep
     from sciml.experiment import Experiment, Results, Run, run
     from sciml.fields import FieldSpec, Region, Spec
     from sciml.operator import Operator
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from sciml.report import Report
     from sciml.surrogate import Network, Surrogate, load, training_domain
     from sciml.training import fit
+    from sciml.uncertainty import Calibration, Conformal, calibration
 
 __all__ = [
-    "Experiment", "FieldSpec", "Network", "Operator", "Region", "Registration", "Report", "Results", "Run", "Spec",
-    "Surrogate", "catalogue", "fit", "hookimpl", "load", "run", "setting", "training_domain",
+    "Calibration", "Conformal", "Experiment", "FieldSpec", "Network", "Operator", "Outcome", "Region", "Registration",
+    "Report", "Results", "Run", "Spec", "Surrogate", "calibration", "catalogue", "fit", "hookimpl", "load", "run",
+    "setting", "sweep", "training_domain",
 ]  # fmt: skip
 _HOMES = {
     "config": ["setting"],
+    "executor": ["Outcome", "sweep"],
     "experiment": ["Experiment", "Results", "Run", "run"],
     "fields": ["FieldSpec", "Region", "Spec"],
     "operator": ["Operator"],
@@ -30,6 +34,7 @@ _HOMES = {
     "report": ["Report"],
     "surrogate": ["Network", "Surrogate", "load", "training_domain"],
     "training": ["fit"],
+    "uncertainty": ["Calibration", "Conformal", "calibration"],
 }
 
 

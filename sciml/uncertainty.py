@@ -17,8 +17,9 @@ def _checked(truth: ArrayLike, mean: ArrayLike, std: ArrayLike) -> tuple[Array, 
     shape = np.shape(truth)
     t, m, s = np.broadcast_arrays(*(np.asarray(array, dtype=np.float64) for array in (truth, mean, std)))
     if not (t.size and t.shape == shape and all(np.isfinite(array).all() for array in (t, m, s)) and s.min() > 0):
-        wanted, got = "finite truth and mean, std > 0, of one shape", (shape, np.shape(mean), np.shape(std))
-        raise ValueError(f"scores: expected {wanted}, got shapes {got}, std from {np.min(std, initial=np.inf)}; drop missing points")
+        wanted, shapes = "finite truth and mean, std > 0, of one shape", (shape, np.shape(mean), np.shape(std))
+        got = f"shapes {shapes} and a smallest std of {np.min(std, initial=np.inf)}"
+        raise ValueError(f"scores: expected {wanted}, got {got}; drop missing points")
     return t, m, s
 
 

@@ -236,7 +236,8 @@ def test_core_reads_in_twenty_minutes():
         if package_of(p) == "sciml" and p.relative_to(ROOT / "sciml").parts[0] not in ("testing", "cli")
     ]
     counts = {name_of(path): code_lines(path.read_text(encoding="utf-8")) for path in core}
-    assert sum(counts.values()) <= 1200, f"{sum(counts.values())} lines of code, at most 1200: {counts}"
+    # 1200 and 300 for what a study of uncertainty shares: scores and calibration, and sweeps that outlive their workers
+    assert sum(counts.values()) <= 1500, f"{sum(counts.values())} lines of code, at most 1500: {counts}"
 
 
 def test_nothing_is_unpickled_or_executed():

@@ -185,7 +185,7 @@ def test_dropout_of_a_linear_map_has_the_closed_variance():
 
 
 def test_square_error_of_the_mean_is_that_of_a_member_less_the_spread():
-    """Krogh & Vedelsby (1995): the average over members exceeds the error of their mean by epistemic^2, entry by entry."""
+    """Krogh & Vedelsby (1995): the average over members exceeds the error of their mean by epistemic^2."""
     members, truth = random(51).normal(size=(6, 40)), random(52).normal(size=40)
     found = combine(members)
     average = np.mean((members - truth) ** 2, axis=0)
