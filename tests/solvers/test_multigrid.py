@@ -11,6 +11,7 @@ from sciml_kernels.multigrid_cycle.packed import pack
 from sciml_kernels.multigrid_cycle.reference import prolong, restrict, vcycle_reference
 from sciml_solvers.gallery import problem, random_mask
 from sciml_solvers.multigrid import Multigrid
+from sciml_solvers.problems import AIR, FLUID, SOLID, MaskProblem
 from sciml_solvers.system import grid_system
 
 CLOSED = ("neumann", "two_components")
@@ -56,6 +57,22 @@ def test_cycle_is_symmetric_and_positive_for_any_factors(seed, transfer):
     assert np.abs(b - b.T).max() <= 1e-11 * np.abs(b).max()
     root = np.sqrt(a.diagonal())
     assert np.linalg.eigvalsh(root[:, None] * b * root).min() > 0
+
+
+@pytest.mark.parametrize("transfer", ["constant", "linear"])
+@pytest.mark.parametrize("air", [True, False])
+def test_cycle_is_symmetric_where_coarse_cells_are_closed(transfer, air):
+    cells = np.full((12, 10, 9), FLUID, dtype=np.uint8)
+    cells[4:8, 2:8, 0:6] = SOLID
+    cells[0:2, 0:2, 0:4] = SOLID
+    cells[5, 5, 3] = FLUID  # an unknown without open faces, inside of closed coarse cells
+    if air:
+        cells[..., -1] = AIR
+    made = MaskProblem("closed", cells, np.zeros(cells.shape))
+    cycle = Multigrid(made, dtype=torch.float64, transfer=transfer)
+    assert not bool((cycle.hierarchy[1].diagonal > 0).all())
+    b = dense(made, cycle.apply)
+    assert np.abs(b - b.T).max() <= 1e-12 * np.abs(b).max()
 
 
 @pytest.mark.parametrize("transfer", ["constant", "linear"])

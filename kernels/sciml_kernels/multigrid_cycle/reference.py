@@ -63,7 +63,7 @@ def vcycle_reference(
     transfer
         ``"constant"`` or ``"linear"`` interpolation P; restriction is its transpose.
     storage
-        A narrower type that vectors are rounded to wherever a cycle would keep them in memory.
+        A narrower type that vectors are rounded to wherever a cycle would keep them in memory; what it returns is not.
 
     Returns
     -------
@@ -87,12 +87,14 @@ def vcycle_reference(
         z = keep(_relax(level, relax, is_red, z, residual))
         z = keep(_relax(level, relax, ~is_red, z, residual))
     fine = residual - apply_stencil(level.faces, level.diagonal, z)
-    coarse = vcycle_reference(levels[1:], restrict(fine, level.factors, transfer), n_sweep, transfer, storage)
+    coarse = keep(vcycle_reference(levels[1:], restrict(fine, level.factors, transfer), n_sweep, transfer, storage))
     active = (level.diagonal > 0).to(z.dtype)
     z = z + level.gain * active * prolong(coarse, level.factors, level.diagonal.shape, transfer)
-    for _ in range(n_sweep):
+    for number in range(n_sweep):
         z = keep(_relax(level, relax, ~is_red, z, residual))
-        z = keep(_relax(level, relax, is_red, z, residual))
+        z = _relax(level, relax, is_red, z, residual)
+        if number < n_sweep - 1:
+            z = keep(z)
     return z
 
 

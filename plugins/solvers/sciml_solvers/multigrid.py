@@ -42,7 +42,7 @@ class Multigrid:
         Scale of the coarse operators where 1 is the plain sum of the fine weights; 0.5 is the true coarse equation.
     dtype
         Type in which the cycle stores its vectors: float64, float32, or float16, which is emulated: each vector is
-        rounded to float16 where it would be stored, sums are kept in float32.
+        rounded to float16 where it would be stored, sums and what the cycle returns are kept in float32.
     parameters
         For each level but the coarsest (omega, gain): a grid of factors, red and black in one as `LevelTensors` says,
         and a positive number; in place of `omega` and `coarse_scale`.
