@@ -35,7 +35,10 @@ def box(shape, *, open_ends, spacing=(), seed=19):
 @pytest.mark.parametrize(("mask", "n_axis"), [("solids", 3), ("neumann", 2), ("jumps", 2)])
 def test_every_method_reaches_the_same_true_residual(name, mask, n_axis):
     made = problem(mask, 16, n_axis)
-    found = measure(name, made, 1e-7, n_repeats=1)
+    try:
+        found = measure(name, made, 1e-7, n_repeats=1)
+    except ImportError as error:  # PETSc comes with no extra of ours
+        pytest.skip(str(error))
     assert found.status is Status.CONVERGED
     assert 0 < found.residual_true <= 1e-7
     assert found.iterations > 0

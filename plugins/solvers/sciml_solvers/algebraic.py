@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sciml_solvers.pcg import Apply
 
+ZERO = 1e-14  # of the largest entry: an eigenvalue of the coarsest matrix that is zero but for rounding
 SHIFT = 1e-6  # of the diagonal: the last pivot of a singular matrix would be rounding
 INSTALL = "pip install 'sciml-toolkit[bench]'"
 
@@ -32,7 +33,8 @@ def smoothed_aggregation(matrix: sparse.csr_matrix, candidates: NDArray[np.float
     the same map to the bit. Where A is singular, project constants out before and after, as `solve` does.
 
     *Source*: P. Vanek, J. Mandel, M. Brezina, Computing 56 (1996). *Departures* from PyAMG's defaults: the prolongator
-    is smoothed with a factor for each row, from the sum of its entries, in place of an estimate from random vectors.
+    is smoothed with a factor for each row, from the sum of its entries, in place of an estimate from random vectors; the
+    cut below which the coarsest matrix counts as singular is relative to the finest one.
 
     Examples
     --------
@@ -40,9 +42,12 @@ def smoothed_aggregation(matrix: sparse.csr_matrix, candidates: NDArray[np.float
     >>> smoothed_aggregation(path)(torch.ones(2, 40, dtype=torch.float64)).shape
     torch.Size([2, 40])
     """
-    smooth = ("jacobi", {"omega": 4 / 3, "weighting": "local"})
     pyamg = peer("pyamg", "smoothed_aggregation")
-    hierarchy = pyamg.smoothed_aggregation_solver(_with_short_indices(matrix), B=candidates, smooth=smooth)
+    smooth = ("jacobi", {"omega": 4 / 3, "weighting": "local"})
+    # The eigenvalue zero of a singular matrix is rounding on the coarsest level, which must not be inverted.
+    coarsest = ("pinv", {"atol": ZERO * abs(matrix).max(), "rtol": ZERO})
+    given = _with_short_indices(matrix)
+    hierarchy = pyamg.smoothed_aggregation_solver(given, B=candidates, smooth=smooth, coarse_solver=coarsest)
     return _row_by_row(hierarchy.aspreconditioner().matvec)
 
 
