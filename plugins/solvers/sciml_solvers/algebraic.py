@@ -33,8 +33,8 @@ def smoothed_aggregation(matrix: sparse.csr_matrix, candidates: NDArray[np.float
     the same map to the bit. Where A is singular, project constants out before and after, as `solve` does.
 
     *Source*: P. Vanek, J. Mandel, M. Brezina, Computing 56 (1996). *Departures* from PyAMG's defaults: the prolongator
-    is smoothed with a factor for each row, from the sum of its entries, in place of an estimate from random vectors; the
-    cut below which the coarsest matrix counts as singular is relative to the finest one.
+    is smoothed with a factor for each row, from the sum of its entries, in place of an estimate from random vectors;
+    the coarsest matrix counts as singular below a share of the entries of the finest one.
 
     Examples
     --------
