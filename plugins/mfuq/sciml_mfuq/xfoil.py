@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from sciml.artifact import read_json, write_json
 from sciml_mfuq.airfoil import COEFFICIENTS, Airfoil, coefficient_fields, input_fields, naca4
 from sciml_mfuq.program import Execution, crashed, file_digest, find_program, in_parallel, read_text, run_program
 from sciml_mfuq.simulator import GarbledOutput, marked
-from sciml_mfuq.xfoil_output import FAILED, read_nodes, read_polar, read_pressure
+from sciml_mfuq.xfoil_output import FAILED, RECORDING, read_nodes, read_polar, read_pressure
 from sciml_mfuq.xfoil_shim import without_traps
 
 BOUNDS = {"angle_of_attack": (-25.0, 25.0), "reynolds": (1e3, 1e8), "mach": (0.0, 0.6), "n_crit": (1.0, 15.0)}
 TIMEOUT_S = 60.0  # of one point; one that converges takes a tenth of a second
-LAYOUT = 1  # of a kept result; raise it when what is read from XFOIL's files changes
+NEARBY_DEG = 0.3  # a point that fails from a cold start is tried again from the solution this much nearer to zero
+LAYOUT = 3  # of a kept result; raise it when what is read from XFOIL's files changes
 FILES = {"polar": "polar.txt", "pressure": "pressure.txt", "nodes": "nodes.txt"}
 
 
@@ -52,17 +54,31 @@ class Numerics:
     ----------
     n_panels : nodes that XFOIL's PANE spreads by curvature.
     max_iterations : of the viscous solution.
+    angle_step : degree; 0 is a cold start at the angle that is asked for, else it is approached from zero in equal
+        steps of at most this. At Reynolds numbers of a few thousand there are two solutions, and a cold start finds
+        now one, now the other: the approach keeps to the one that is symmetric at zero.
     """
 
     n_panels: int = 160
     max_iterations: int = 200
+    angle_step: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 20 <= self.n_panels <= 350 or self.max_iterations < 1:
-            raise ValueError(
-                f"Numerics: expected 20 to 350 panel nodes and at least one iteration, got {self.n_panels} and "
-                f"{self.max_iterations}; correct them"
-            )
+        sane = 20 <= self.n_panels <= 350 and self.max_iterations > 0
+        if not sane or not (self.angle_step == 0 or 0.05 <= self.angle_step <= 25):
+            wanted = "20 to 350 nodes, some iterations, and a step of 0 or 0.05 to 25 degrees"
+            raise ValueError(f"Numerics: expected {wanted}, got {self}; correct them")
+
+    def paths(self, angle: float) -> list[list[float]]:
+        """Return the angles (degree) to compute before `angle`: what is tried first, and what after a failure.
+
+        >>> Numerics().paths(4.0), Numerics(angle_step=2.0).paths(3.0)
+        ([[], [3.7]], [[0.0, 1.5], [0.0, 0.75, 1.5, 2.25]])
+        """
+        if not self.angle_step:
+            return [[], [angle - math.copysign(NEARBY_DEG, angle)]]
+        n_steps = max(1, math.ceil(abs(angle) / self.angle_step - 1e-9))
+        return [[angle * i / n for i in range(n)] for n in (n_steps, 2 * n_steps)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +123,10 @@ class _Xfoil(Operator):
     def _outputs(self, runs: list[dict[str, Any]]) -> xr.Dataset:
         """Return the outputs of `runs`, NaN for those without an answer."""
 
-    def deck(self, point: Mapping[str, float]) -> str:
-        """Return the commands that compute the conditions `point`, by name; others come from `flow`.
+    def deck(self, point: Mapping[str, float], path: Sequence[float] = ()) -> str:
+        """Return the commands that compute the conditions `point`, by name, after angles (degree) on a `path` to it.
+
+        Conditions that are not in `point` come from `flow`.
 
         >>> print(Xfoil().deck({"angle_of_attack": 4.0, "reynolds": 1e6}).split("OPER")[1].split("PACC")[0])
         <BLANKLINE>
@@ -121,11 +139,12 @@ class _Xfoil(Operator):
         <BLANKLINE>
         """
         at = {**asdict(self.flow), **point}
+        before = [f"ALFA {angle:z.6f}" for angle in path]
         boundary_layer = [f"VISC {at['reynolds']:.9g}", "VPAR", f"N {at['n_crit']:.9g}", ""] if self.viscous else []
         lines = [
             *("PLOP", "G F", "", "LOAD airfoil.txt", "PPAR", f"N {self.numerics.n_panels}", "", "", "PANE"),
             *(f"PSAV {FILES['nodes']}", "OPER", f"MACH {at['mach']:.9g}", *boundary_layer),
-            *(f"ITER {self.numerics.max_iterations}", "PACC", FILES["polar"], ""),
+            *(f"ITER {self.numerics.max_iterations}", *before, "PACC", FILES["polar"], ""),
             f"ALFA {at['angle_of_attack']:z.6f}",
             *(f"CPWR {FILES['pressure']}", "", "", "QUIT", ""),
         ]
@@ -150,16 +169,21 @@ class _Xfoil(Operator):
 
     def _run(self, program: Path, point: Mapping[str, float]) -> dict[str, Any]:
         rows = "".join(f"{x:.9f} {y:.9f}\n" for x, y in self.airfoil.coordinates)
-        deck, coordinates = self.deck(point), f"airfoil\n{rows}"
+        decks = [self.deck(point, path) for path in self.numerics.paths(point["angle_of_attack"])]
+        coordinates = f"airfoil\n{rows}"
         key = {
             "program": {"name": "xfoil", "sha256": file_digest(program)},
-            "deck": deck,
+            "decks": decks,
             "airfoil_sha256": hashlib.sha256(coordinates.encode()).hexdigest(),
             "layout": LAYOUT,
         }
 
         def make(folder: Path) -> None:
-            write_json(folder / "run.json", self._compute(program, deck, coordinates, {**asdict(self.flow), **point}))
+            for deck in decks:
+                run = self._compute(program, deck, coordinates, {**asdict(self.flow), **point})
+                if not run["reason"]:
+                    break
+            write_json(folder / "run.json", run)
 
         return dict(read_json(cached(self.execution.cache, key, make) / "run.json"))
 
@@ -181,7 +205,7 @@ class _Xfoil(Operator):
         run: dict[str, Any] = {"version": version[0], "reason": "", "node_x": nodes[:, 0], "node_y": nodes[:, 1]}
         inviscid = {"reynolds": 0.0, "n_crit": wanted["n_crit"]}
         polar = read_polar(files["polar"], {**wanted, **({} if self.viscous else inviscid)})
-        if FAILED in log:
+        if FAILED in log.rpartition(RECORDING)[2]:
             n = self.numerics.max_iterations
             return {**run, "reason": f"the viscous solution did not converge in {n} iterations"}
         if polar is None:
@@ -195,9 +219,10 @@ class _Xfoil(Operator):
 class Xfoil(_Xfoil):
     """Lift, drag and moment of an aerofoil by XFOIL: panels with an integral boundary layer.
 
-    Every point is a cold start, so that an answer depends on its own conditions alone. Points that do not converge,
-    rare below stall and common beyond it, are NaN, with the coordinates `converged` and `reason`. Numbers have the four
-    (drag: five) decimals of XFOIL's polar file.
+    An answer depends on its own conditions alone: every point is a cold start (see `Numerics.angle_step`), and one that
+    does not converge is tried once more from the flow 0.3 degrees nearer to zero. Points that still do not, rare below
+    stall and common beyond it, are NaN, with the coordinates `converged` and `reason`. Numbers have the four (drag:
+    five) decimals of XFOIL's polar file.
 
     *Source*: Drela, "XFOIL: An analysis and design system for low Reynolds number airfoils" (1989).
     """

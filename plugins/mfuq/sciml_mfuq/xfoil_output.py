@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sciml_mfuq.simulator import GarbledOutput
 
 FAILED = "VISCAL:  Convergence failed"  # lines of MRCHUE, MRCHDU and TRCHEK2 with these words are harmless
+RECORDING = "Polar accumulation enabled"  # after this line the log is about the point that counts
 TITLES = ("alpha", "CL", "CD", "CDp", "CM")
 CONDITIONS = re.compile(r"Mach =\s*([\d.]+)\s+Re =\s*([\d.]+)\s*e\s*(\d+)\s+Ncrit =\s*([\d.]+)")
 
