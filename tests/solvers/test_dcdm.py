@@ -176,6 +176,36 @@ def test_last_directions_are_conjugate_and_the_energy_never_grows(n_previous):
     assert energy[-1] < energy[0]
 
 
+@pytest.mark.parametrize("topology", [64, 128])
+@pytest.mark.parametrize("shape", [(6, 6, 6), (12, 12, 12), (7, 9, 5)])
+def test_published_networks_in_3d_run_at_any_size(topology, shape):
+    cells = np.full(shape, FLUID, dtype=np.uint8)
+    cells[..., -1], cells[2:4, 1:3, 1:3] = AIR, SOLID
+    problem = MaskProblem("box", cells, np.random.default_rng(9).standard_normal(shape))
+    matrix, b = problem.matrix(), problem.to_vector(problem.rhs)
+    rule = network_direction(DcdmNet(3, topology, seed=8), Cells.of_mask(problem.fluid))
+    states = list(dcdm(matrix, b, rule, DcdmOptions(n_iterations=8)))
+    p = np.array([state.direction for state in states[1:]])
+    products = p @ (matrix @ p.T)
+    scale = np.sqrt(np.outer(np.diag(products), np.diag(products)))
+    for offset in (1, 2):
+        assert np.abs(np.diag(products / scale, offset)).max() < 1e-12
+    assert (np.diff(energies(matrix, b, states)) < 0).all()
+    assert states[-1].residual == np.linalg.norm(b - matrix @ states[-1].solution) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("n_previous", [1, 30])
+def test_all_directions_are_conjugate_where_all_are_kept(n_previous):
+    problem, matrix, b = system()
+    rule = network_direction(DcdmNet(2, seed=8), Cells.of_mask(problem.fluid))
+    states = list(dcdm(matrix, b, rule, DcdmOptions(n_iterations=30, n_previous=n_previous)))
+    p = np.array([state.direction for state in states[1:]])
+    products = p @ (matrix @ p.T)
+    scale = np.sqrt(np.outer(np.diag(products), np.diag(products)))
+    farthest = np.abs(np.triu(products / scale, 1)).max()
+    assert farthest < 1e-11 if n_previous == 30 else farthest > 1e-3
+
+
 def test_random_directions_never_raise_the_energy_and_residuals_are_true():
     _, matrix, b = system()
     random = np.random.default_rng(3)

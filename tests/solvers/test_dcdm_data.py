@@ -146,6 +146,7 @@ def test_defaults_are_the_published_schedule():
     assert (paper.n_vectors, paper.batch, paper.learning_rate) == (10_000, 10, 1e-4)
     assert paper.n_steps == 1000 * 20_000 // 10
     assert MINUTES_2D.n_samples <= 100_000
+    assert not MINUTES_2D.is_half  # as processors that do not multiply bfloat16 take ten times as long
 
 
 def test_senseless_settings_are_refused():

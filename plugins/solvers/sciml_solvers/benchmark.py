@@ -25,6 +25,8 @@ PEERS = {
     "multigrid": "multigrid-PCG, this project",
     "pyamg_rs": "PyAMG, Ruge-Stuben, PCG",
     "pyamg_sa": "PyAMG, smoothed aggregation, PCG",
+    "petsc_hypre": "PETSc, hypre BoomerAMG, PCG",
+    "petsc_gamg": "PETSc, GAMG, PCG",
     "ic0": "incomplete Cholesky, ilupp, PCG",
     "box_dct": "cosine transform of the box, PCG",
     "deflated": "deflated CG, 16 Ritz vectors",
@@ -89,6 +91,9 @@ def _ratios(found: Mapping[str, Measured], n: int) -> dict[str, float]:
         metrics["mgpcg_vs_best_pyamg_total"] = min(total["pyamg_sa"], total["pyamg_rs"]) / total["multigrid"]
         if ours.bytes and found["pyamg_sa"].bytes:
             metrics["memory_vs_pyamg_sa"] = ours.bytes / found["pyamg_sa"].bytes
+    for name in {"petsc_hypre", "petsc_gamg"} & set(found):
+        metrics[f"mgpcg_vs_{name}_solve"] = found[name].solve_s / ours.solve_s
+        metrics[f"mgpcg_vs_{name}_total"] = total[name] / total["multigrid"]
     metrics["mgpcg_vs_scipy_cg"] = found["cg"].solve_s / ours.solve_s
     metrics["mgpcg_vs_dct_total"] = total["box_dct"] / total["multigrid"]
     sized = {f"{key}_{n}": value for key, value in metrics.items()}

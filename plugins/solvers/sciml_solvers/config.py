@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sciml.config import setting
 from sciml_solvers.gallery import NAMES
@@ -48,16 +49,22 @@ class DirectionConfig:
     names: tuple[str, ...] = setting(
         ("empty", "smoke", "solids", "dam"), "problems to solve; the network is trained on the matrix of `empty` alone"
     )
+    larger: tuple[int, ...] = setting((2, 4), "the empty box with so many times the cells is solved too, untrained for")
     n_vectors: int = setting(500, "Lanczos vectors that training residuals are combined from")
-    n_steps: int = setting(2000, "optimization steps, of 10 residuals each")
+    n_steps: int = setting(2000, "optimization steps, of 5 residuals each")
+    scaling: Literal["norm", "rms"] = setting(
+        "rms", "residuals that the network sees have this size 1: their norm (as published) or their root mean square"
+    )
     n_iterations: int = setting(400, "most iterations of the method")
-    n_previous: int = setting(2, "previous directions that a new one is made conjugate to")
+    n_previous: int = setting(16, "previous directions that a new one is made conjugate to; 2 as published")
 
     def __post_init__(self) -> None:
         _check(self, "directions", (), ("n_vectors", "n_steps", "n_iterations", "n_previous"))
         _check_names(self.names, "directions", closed=("neumann", "two_components"))
         if self.n < 8:
             raise ValueError(f"directions.n: expected at least 8 cells along an axis, got {self.n}; raise it")
+        if any(factor < 2 for factor in self.larger):
+            raise ValueError(f"directions.larger: expected factors of at least 2, got {self.larger}; raise them")
         if self.n_vectors > self.n * (self.n - 1):
             most = f"at most {self.n * (self.n - 1)}, the unknowns of `empty`"
             raise ValueError(f"directions.n_vectors: expected {most}, got {self.n_vectors}; lower it")
@@ -96,7 +103,7 @@ PRESETS = {
     "quick": SolversConfig(
         masks=MaskConfig(names=("solids", "dam", "porous"), n=32, n_repeats=1),
         cycle=CycleConfig(n_steps=40, n_masks=16),
-        directions=DirectionConfig(n=32, names=("empty", "solids"), n_vectors=200, n_steps=150),
+        directions=DirectionConfig(n=32, names=("empty", "solids"), larger=(2,), n_vectors=200, n_steps=300),
         n_bench=32,
     ),
     "long": SolversConfig(

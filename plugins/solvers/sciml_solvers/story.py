@@ -155,6 +155,9 @@ def _directions(report: Report, findings: Findings) -> None:
     _table(report, rows, "iterations", f"Iterations to {findings.config.rtol:g}.")
     _table(report, rows, "milliseconds", "CPU time of one core, set-up and solve (ms).")
     report.text("\n".join(_verdict(rows)))
+    if findings.larger:
+        caption = "The empty box with so many times the cells along each axis, for which nothing was trained."
+        _table(report, findings.larger, "iterations", caption)
     curves = {
         "loss of the directions": findings.directions.curve,
         "loss of the cycle": findings.cycle.curve,
