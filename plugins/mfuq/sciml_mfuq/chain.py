@@ -53,10 +53,10 @@ def laminar_chain(
     n_neuralfoil, n_xfoil : runs of these two; Nektar++ has its three recorded ones, with their standard errors.
     execution : of XFOIL.
     """
-    names, bounds = ("angle_of_attack",), np.array([[min(RECORDED_ANGLES), max(RECORDED_ANGLES)]])
+    names, (low, high) = ("angle_of_attack",), (min(RECORDED_ANGLES), max(RECORDED_ANGLES))
 
     def angles(n: int) -> xr.Dataset:
-        return xr.Dataset({names[0]: ("batch", np.linspace(*bounds[0], n), {"units": "degree"})})
+        return xr.Dataset({names[0]: ("batch", np.linspace(low, high, n), {"units": "degree"})})
 
     surrogate = NeuralFoil(inputs=names, reynolds=RECORDED_REYNOLDS)
     # at this Reynolds number a cold start jumps between two solutions
@@ -67,4 +67,4 @@ def laminar_chain(
         level_of_runs("xfoil", panels(angles(n_xfoil)), output, names, COST_S["xfoil"]),
         level_of_runs("nektar", nektar_table(), output, names, COST_S["nektar"]),
     )
-    return Samples(levels, bounds)
+    return Samples(levels, np.array([[low, high]]))
