@@ -231,9 +231,8 @@ def test_parameters_reach_the_command_line_unless_inputs_decide_them(solver):
 
 
 def test_run_that_diverges_is_marked_and_its_neighbours_are_kept(solver):
-    body = (
-        RUN + '\nif float(angle) == 8:\n    shutil.copyfile("{recorded}/diverged.fce", "forces.fce")\n    sys.exit(1)'
-    )
+    fail = 'if angle == 8:\n    shutil.copyfile(f"{recorded}/diverged.fce", "forces.fce")\n    sys.exit(1)'
+    body = f"{RUN}\n{fail}"
     operator, calls = solver(body)
     found = operator(conditions(8.0, 4.0))
     assert found["converged"].values.tolist() == [False, True]
