@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.stats
@@ -117,7 +117,7 @@ class Distribution:
         skewness, kurtosis = joint.skewness, joint.excess_kurtosis + 3
         pushes = (np.ones_like(z), z, z**2 - 1 - skewness * z, z**3 - skewness - kurtosis * z)
         return {
-            name: self._statistic(lambda rows, name=name: getattr(_joint(rows), name), np.sign(push))
+            name: self._statistic(partial(_moment, name), np.sign(push))
             for name, push in zip(MOMENTS, pushes, strict=True)
         }
 
@@ -207,8 +207,8 @@ class Distribution:
         """
         at, unit = self.grid(), self.unit
         inverse = "1" if unit == "1" else f"({unit})**-1"
-        found = [(name, (), item, unit if name in ("mean", "std") else "1") for name, item in self.moments().items()]
-        found += [
+        found: list[tuple[str, tuple[str, ...], Statistic, str]] = [
+            *((name, (), item, unit if name in ("mean", "std") else "1") for name, item in self.moments().items()),
             ("quantile", ("probability",), self.quantile(quantiles), unit),
             ("pdf", ("value",), self.pdf(at), inverse),
             ("cdf", ("value",), self.cdf(at), "1"),
@@ -216,7 +216,8 @@ class Distribution:
         limits = np.asarray(thresholds, dtype=np.float64).ravel()
         if limits.size:
             above = self.cdf(limits)
-            found.append(("failure_probability", ("threshold",), replace(above, value=1 - above.value), "1"))
+            beyond = replace(above, value=1 - above.value, surrogate_white=-above.surrogate_white)
+            found.append(("failure_probability", ("threshold",), beyond, "1"))
         variables: dict[str, tuple[tuple[str, ...], Array, dict[str, str]]] = {}
         for name, dims, item, its_unit in found:
             errors = [item.sampling, item.surrogate_bound, item.surrogate_white, item.standard_error]
@@ -248,3 +249,7 @@ class Distribution:
 
 def _joint(rows: Array) -> Moments:
     return sum((Moments.of(row) for row in rows), Moments())
+
+
+def _moment(name: str, rows: Array) -> float:
+    return float(getattr(_joint(rows), name))

@@ -178,7 +178,7 @@ def checked(covariance: ArrayLike, costs: ArrayLike, budget: float) -> tuple[Arr
 
 
 def group_variance(
-    groups: Sequence[Group], counts: Sequence[float], weights: Sequence[Array], covariance: Array
+    groups: Sequence[Group], counts: Sequence[float] | Array, weights: Sequence[Array], covariance: Array
 ) -> float:
     """Return ``sum_k w_k^T C_k w_k / n_k``.
 

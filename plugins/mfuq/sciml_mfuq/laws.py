@@ -125,8 +125,8 @@ class Law:
             raise ValueError(
                 f"Law.from_uniform: expected {expected}, got shape {u.shape} or points outside; rescale them"
             )
-        if not self.independent:
-            u = ndtr(ndtri(u) @ self._factor.T)  # type: ignore[union-attr]
+        if self._factor is not None and not self.independent:
+            u = ndtr(ndtri(u) @ self._factor.T)
             u = np.clip(u, 2.0**-1000, 1 - 2.0**-53)  # ndtr reaches 1 beyond 8 standard deviations
         columns = zip(self.marginals.values(), np.moveaxis(u, -1, 0), strict=True)
         return np.stack([np.asarray(marginal.ppf(column), dtype=np.float64) for marginal, column in columns], -1)
@@ -210,4 +210,4 @@ def _cholesky(correlation: Any, n_dims: int) -> Array:
             f"Law correlation: expected a positive definite matrix, got the eigenvalue {smallest:.3g}; lower the "
             "correlations, or drop an input that the others fix"
         )
-    return np.linalg.cholesky(matrix)
+    return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)

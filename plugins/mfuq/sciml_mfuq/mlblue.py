@@ -14,8 +14,8 @@ from sciml_mfuq.groups import LEAST, Group, Plan, checked
 TOLERANCE = 1e-3
 """Of the planned variance above the least one, with real numbers of runs."""
 MOST_STEPS = 20_000
-NEGLIGIBLE = 1e-9
-"""Share of the budget below which a group is dropped."""
+LEAST_SHARE = 1e-13
+"""Of the budget for any group while shares are sought: one that fell to zero could not come back."""
 
 
 def mlblue(covariance: ArrayLike, costs: ArrayLike, budget: float, largest: int = 4) -> Plan:
@@ -56,10 +56,9 @@ def mlblue(covariance: ArrayLike, costs: ArrayLike, budget: float, largest: int 
     group_costs = np.array([cost[list(group)].sum() for group in groups])
     shares = _shares(groups, group_costs, matrix)
     precisions = _precisions(groups, matrix)
-    counts = [
-        _spend(start, groups, group_costs, precisions, budget) for start in _starts(groups, shares, group_costs, budget)
-    ]
-    counts = min(counts, key=lambda n: _multiplier(n, precisions, groups)[0])
+    starts = _starts(groups, shares, group_costs, budget)
+    spent = [_spend(start, groups, group_costs, precisions, budget) for start in starts]
+    counts = min(spent, key=lambda n: float(_multiplier(n, precisions, groups)[0]))
     used = np.flatnonzero(counts)
     return blue_plan([groups[k] for k in used], [int(counts[k]) for k in used], matrix, cost)
 
@@ -121,8 +120,7 @@ def _shares(groups: Sequence[Group], group_costs: Array, covariance: Array) -> A
         if gains.max() <= (1 + TOLERANCE) * multiplier[0]:
             return shares
         shares = shares * np.sqrt(np.maximum(gains, 0) / multiplier[0])
-        shares[shares < NEGLIGIBLE] = 0
-        shares /= shares.sum()
+        shares = np.maximum(shares / shares.sum(), LEAST_SHARE)
     raise ValueError(
         f"mlblue: expected shares of the budget within {TOLERANCE:g} of the best after {MOST_STEPS} steps, got "
         f"{gains.max() / multiplier[0] - 1:.2g}; leave out one of two models that are nearly the same"

@@ -70,10 +70,10 @@ class SobolIndices:
 
     def to_xarray(self) -> xr.Dataset:
         """Return `first` and `total` along `input`, and their errors along `error`: sampling, surrogate, total."""
-        variables = {}
+        variables: dict[str, tuple[tuple[str, ...], Array, dict[str, str]]] = {}
         for name, index in (("first", self.first), ("total", self.total)):
             errors = np.stack([index.sampling, index.surrogate, index.standard_error], -1)
-            variables[name] = ("input", index.value, {"units": "1"})
+            variables[name] = (("input",), index.value, {"units": "1"})
             variables[f"{name}_error"] = (("input", "error"), errors, {"units": "1"})
         coords = {"input": list(self.names), "error": ["sampling", "surrogate", "total"]}
         return xr.Dataset(variables, coords, {"n": self.n, "seed": self.seed})
@@ -162,7 +162,7 @@ def _indices(f: Array, weights: Array | None = None) -> tuple[Array, Array]:
 def _error_field(a: Array, b: Array, generator: np.random.Generator) -> Array:
     """Return one random field of variance one at the normal scores A, B and AB_i, (feature + 2, n)."""
     d = a.shape[1]
-    lengths = np.exp(generator.uniform(*np.log(LENGTHS), d))
+    lengths = np.exp(generator.uniform(np.log(LENGTHS[0]), np.log(LENGTHS[1]), d))
     waves = generator.standard_normal((N_WAVES, d)) / lengths
     phases = generator.uniform(0, 2 * np.pi, N_WAVES)
     at_a, at_b = a @ waves.T + phases, b @ waves.T + phases
