@@ -1,4 +1,4 @@
-"""Preconditioners made from a sparse matrix alone, by packages that may be there or not."""
+"""What is asked of a sparse matrix without a grid, and preconditioners made of it by packages that may be absent."""
 
 from __future__ import annotations
 
@@ -17,6 +17,28 @@ from sciml_solvers.pcg import Apply
 ZERO = 1e-14  # of the largest entry: an eigenvalue of the coarsest matrix that is zero but for rounding
 SHIFT = 1e-6  # of the diagonal: the last pivot of a singular matrix would be rounding
 INSTALL = "pip install 'sciml-toolkit[bench]'"
+
+
+def check_matrix(matrix: object) -> sparse.csr_matrix:
+    """Return a sparse matrix by rows in float64, or refuse it: conjugate gradients need a symmetric real finite one."""
+    if not sparse.issparse(matrix):
+        raise TypeError(f"solve: expected a MaskProblem or a sparse matrix, got {type(matrix).__name__}; convert it")
+    csr = sparse.csr_matrix(matrix)
+    if csr.shape[0] != csr.shape[1]:
+        raise ValueError(f"solve: expected a square matrix, got {csr.shape}; conjugate gradients need one")
+    if np.iscomplexobj(csr.data):
+        raise TypeError("solve: expected a real matrix, got a complex one; use a method for complex systems")
+    csr = csr.astype(np.float64)
+    if not np.isfinite(csr.data).all():
+        raise ValueError("solve: expected a finite matrix, got NaN or infinity; repair its entries")
+    largest = abs(csr).max() if csr.nnz else 0.0
+    off = abs(csr - csr.T).max() if csr.nnz else 0.0
+    if off > 1e-10 * largest:
+        raise ValueError(
+            f"solve: expected a symmetric matrix, got a difference of {off / largest:.1e} to its transpose; use a "
+            "method for non-symmetric systems"
+        )
+    return csr
 
 
 def smoothed_aggregation(matrix: sparse.csr_matrix, candidates: NDArray[np.float64] | None = None) -> Apply:

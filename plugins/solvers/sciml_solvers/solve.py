@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciml_solvers.algebraic import best_there_is, smoothed_aggregation
+from sciml_solvers.algebraic import best_there_is, check_matrix, smoothed_aggregation
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.pcg import Apply, State, along, dot, pcg
 from sciml_solvers.problems import MaskProblem
@@ -206,7 +206,7 @@ def _solve_matrix(
     rtol: float,
     max_iterations: int,
 ) -> Solution:
-    checked = _check_matrix(matrix)
+    checked = check_matrix(matrix)
     n = checked.shape[0]
     if b is None or np.asarray(b).shape[-1:] != (n,) or np.iscomplexobj(b):
         got = "none" if b is None else f"{np.asarray(b).dtype} {np.asarray(b).shape}"
@@ -266,24 +266,3 @@ def _on_unknowns(problem: MaskProblem, function: Callable[[Tensor], Tensor]) -> 
         return z.reshape(r.shape)
 
     return precondition
-
-
-def _check_matrix(matrix: object) -> sparse.csr_matrix:
-    if not sparse.issparse(matrix):
-        raise TypeError(f"solve: expected a MaskProblem or a sparse matrix, got {type(matrix).__name__}; convert it")
-    csr = sparse.csr_matrix(matrix)
-    if csr.shape[0] != csr.shape[1]:
-        raise ValueError(f"solve: expected a square matrix, got {csr.shape}; conjugate gradients need one")
-    if np.iscomplexobj(csr.data):
-        raise TypeError("solve: expected a real matrix, got a complex one; use a method for complex systems")
-    csr = csr.astype(np.float64)
-    if not np.isfinite(csr.data).all():
-        raise ValueError("solve: expected a finite matrix, got NaN or infinity; repair its entries")
-    largest = abs(csr).max() if csr.nnz else 0.0
-    off = abs(csr - csr.T).max() if csr.nnz else 0.0
-    if off > 1e-10 * largest:
-        raise ValueError(
-            f"solve: expected a symmetric matrix, got a difference of {off / largest:.1e} to its transpose; use a "
-            "method for non-symmetric systems"
-        )
-    return csr

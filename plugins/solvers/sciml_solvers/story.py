@@ -210,7 +210,8 @@ def _use(report: Report, findings: Findings) -> None:
                 "set-up, iterations that hardly grow with the grid.",
                 "- **Learned cycle**: fewer iterations than a uniform setting with the same sweeps. Predicting its "
                 "factors costs more than a solve, so that it is for one mask and many right-hand sides, if at all.",
-                "- **Conjugate gradients, plain or Jacobi**: for matrices without a grid, and as the yardstick.",
+                "- **Smoothed aggregation** (PyAMG): for sparse matrices without a grid; `solve(matrix, b)` takes it.",
+                "- **Conjugate gradients, plain or Jacobi**: where PyAMG is not installed, and as the yardstick.",
                 "- **DCDM**: a published method, kept to be measured. Its exact steps converge whatever the network "
                 "says, but not fast.",
             ]
