@@ -299,7 +299,7 @@ time.sleep(600)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the files of a child")
 def test_program_that_prints_without_end_does_not_fill_the_disk(stand_in, monkeypatch):
-    monkeypatch.setattr(program, "LOG_BYTES", 2**20)
+    monkeypatch.setattr(program, "FILE_BYTES", 2**20)
     with pytest.raises(ProgramCrashed, match="Enter a command"):
         stand_in("while True:\n    print('Enter a command:' * 1000)")(conditions(4.0))
 
@@ -371,6 +371,7 @@ def test_settings_that_make_no_sense_are_refused():
         ({"inputs": ("reynolds",)}, "angle_of_attack"),
         ({"inputs": ("angle_of_attack", "reynolds"), "viscous": False}, "reynolds"),
         ({"inputs": ("angle_of_attack", "sweep")}, "sweep"),
+        ({"airfoil": naca4("0012", 400)}, "at most 600 points"),
     ):
         with pytest.raises(ValueError, match=words):
             Xfoil(**bad)

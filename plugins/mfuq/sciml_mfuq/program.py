@@ -20,7 +20,7 @@ from sciml_mfuq.simulator import MissingProgram, ProgramCrashed, ProgramTimeout
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 LOG = "log.txt"
-LOG_BYTES = 64 * 2**20  # a program that prints without end shall not fill the disk
+FILE_BYTES = 256 * 2**20  # a program that prints without end shall not fill the disk
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,9 @@ def run_program(
         except OSError as error:
             got = error.strerror or str(error)
             raise ProgramCrashed(f"{name}: expected it to start, got {got!r}; install it again") from None
-        try:
-            _limit_files(child.pid)
-            status = child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ProgramTimeout(
-                f"{name}: expected an answer within {timeout_s:g} s, got none; it was stopped: leave this input out or "
-                "raise timeout_s"
-            ) from None
-        finally:
-            if child.poll() is None:  # out of time, or this process was interrupted
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    printed = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+        _limit_files(child.pid)
+        status = _wait(child, name, timeout_s)
+    printed = read_text(folder / LOG)
     if status < 0:
         raise ProgramCrashed(
             f"{name}: expected it to end by itself, got {signal.Signals(-status).name} after {_tail(printed)!r}; leave "
@@ -167,10 +157,24 @@ def _tail(printed: str) -> str:
     return " ".join(printed[-400:].split())[-160:]
 
 
+def _wait(child: subprocess.Popen[bytes], name: str, timeout_s: float) -> int:
+    try:
+        return child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ProgramTimeout(
+            f"{name}: expected an answer within {timeout_s:g} s, got none; it was stopped: leave this input out or "
+            "raise timeout_s"
+        ) from None
+    finally:
+        if child.poll() is None:  # out of time, or this process was interrupted
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
 def _limit_files(pid: int) -> None:
     try:
         import resource
 
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     except (ImportError, AttributeError, ProcessLookupError):  # not on Linux, or over already
         return

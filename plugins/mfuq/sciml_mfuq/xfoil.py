@@ -26,6 +26,7 @@ from sciml_mfuq.xfoil_shim import without_traps
 BOUNDS = {"angle_of_attack": (-25.0, 25.0), "reynolds": (1e3, 1e8), "mach": (0.0, 0.6), "n_crit": (1.0, 15.0)}
 TIMEOUT_S = 60.0  # of one point; one that converges takes a tenth of a second
 NEARBY_DEG = 0.3  # a point that fails from a cold start is tried again from the solution this much nearer to zero
+MAX_POINTS = 600  # of an aerofoil; XFOIL refuses somewhat more
 LAYOUT = 3  # of a kept result; raise it when what is read from XFOIL's files changes
 FILES = {"polar": "polar.txt", "pressure": "pressure.txt", "nodes": "nodes.txt"}
 
@@ -107,6 +108,8 @@ class _Xfoil(Operator):
         object.__setattr__(self, "inputs", tuple(self.inputs) or default)
         if "angle_of_attack" not in self.inputs:
             raise ValueError(f"xfoil: expected the input 'angle_of_attack', got {list(self.inputs)}; add it")
+        if (n := len(self.airfoil.coordinates)) > MAX_POINTS:
+            raise ValueError(f"xfoil: expected an aerofoil of at most {MAX_POINTS} points, got {n}; leave some out")
         _ = self.spec
 
     @property
