@@ -79,7 +79,7 @@ class SobolIndices:
         return xr.Dataset(variables, coords, {"n": self.n, "seed": self.seed})
 
 
-def sobol_indices(predict: Predict, law: Law, n: int = 2**13, *, seed: int, n_bootstrap: int = 200) -> SobolIndices:
+def sobol_indices(predict: Predict, law: Law, n: int = 2**14, *, seed: int, n_bootstrap: int = 200) -> SobolIndices:
     r"""Estimate the Sobol indices of all inputs of a model.
 
     ``S_i = mean f_B (f_{AB_i} - f_A) / V``, ``T_i = mean (f_A - f_{AB_i})^2 / (2 V)``; AB_i is A with column i of B
