@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sciml_solvers.features import FEATURES, level_features
 from sciml_solvers.gallery import problem, random_mask
 from sciml_solvers.guard import N_TRIAL, GuardedCycle
-from sciml_solvers.learned import FEATURES, LearnedCycle, learned_cycle, learned_levels, level_features
+from sciml_solvers.learned import LearnedCycle, learned_cycle, learned_levels, predicted_levels
 from sciml_solvers.learned_fit import LearnedFit, Sample, error_ratio, fit_cycle, held_out, samples, start_errors
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.problems import MaskProblem

@@ -69,7 +69,9 @@ def multigrid_cycle(
     return torch.ops.sciml.multigrid_cycle(residual, faces, diagonal, omega, gain, inverse, factors, n_sweep)
 
 
-def prepare(levels: Iterable[LevelTensors], n_sweep: int = 2) -> PreparedCycle:
+def prepare(
+    levels: Iterable[LevelTensors], n_sweep: int = 2, *, finest_of: PreparedCycle | None = None
+) -> PreparedCycle:
     """Return the cycle with constant transfer made ready for many applications on the CPU.
 
     Parameters
@@ -78,8 +80,11 @@ def prepare(levels: Iterable[LevelTensors], n_sweep: int = 2) -> PreparedCycle:
         From the finest to the coarsest; each is read once and not kept, so that they may be made one by one.
     n_sweep
         Red-black sweeps before and after each correction.
+    finest_of
+        A cycle whose finest level has the same faces and diagonal, which then are shared.
     """
-    prepared: PreparedCycle = resolve("sciml_kernels.multigrid_cycle.numba_kernel:PreparedCycle")(levels, n_sweep)
+    kind = resolve("sciml_kernels.multigrid_cycle.numba_kernel:PreparedCycle")
+    prepared: PreparedCycle = kind(levels, n_sweep, finest_of)
     return prepared
 
 

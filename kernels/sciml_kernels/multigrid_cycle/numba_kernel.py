@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,19 +45,24 @@ class PreparedCycle:
         From the finest to the coarsest, in float32 or float64, on the CPU; each is read once and not kept.
     n_sweep
         Red-black sweeps before and after the correction.
+    finest_of
+        A cycle whose finest level has the same faces and diagonal, which then are shared.
 
     *Contract*: `apply` returns what `vcycle_reference` with constant transfer returns, to rounding; not to be called
     from two threads at once, since the work memory is shared.
     """
 
-    def __init__(self, levels: Iterable[LevelTensors], n_sweep: int = 2) -> None:
+    def __init__(
+        self, levels: Iterable[LevelTensors], n_sweep: int = 2, finest_of: PreparedCycle | None = None
+    ) -> None:
         self._n_sweep = n_sweep
         self._levels: list[_Level] = []
         for level in levels:
             if level.inverse is not None:
                 self._inverse = _numpy(level.inverse)
             else:
-                self._levels.append(_prepare(level))
+                is_shared = finest_of is not None and finest_of._levels and not self._levels
+                self._levels.append(_relaxed(level, finest_of._levels[0]) if is_shared else _prepare(level))
         self._work: list[tuple[NDArray, ...]] = []
         self._n_rhs = 0
 
@@ -124,11 +129,20 @@ class PreparedCycle:
                 sweeps.residual_uneven[level.form](*arrays, level.faces[colour], level.faces[other], *ends)
 
 
+def _relaxed(level: LevelTensors, like: _Level) -> _Level:
+    """Return a level with the faces and the diagonal of another."""
+    gain = like.relax.dtype.type(level.gain.item())
+    return replace(like, gain=gain, plain=_is_plain(level), relax=split(_numpy(relaxation(level))))
+
+
+def _is_plain(level: LevelTensors) -> bool:
+    return bool(((level.omega == 1) | (level.diagonal <= 0)).all())
+
+
 def _prepare(level: LevelTensors) -> _Level:
     diagonal = _numpy(level.diagonal)
     faces = _numpy(level.faces)
     kind = diagonal.dtype.type
-    omega = _numpy(level.omega)[diagonal > 0]
     n_x, n_y, n_z = diagonal.shape
     weights = [_one_value(grid, diagonal > 0, axis) for axis, grid in enumerate(faces)]
     even = (weights[0], weights[1], weights[2]) if all(weight is not None for weight in weights) else None
@@ -140,7 +154,7 @@ def _prepare(level: LevelTensors) -> _Level:
         (n_x, n_y, n_z),
         level.factors,
         kind(level.gain.item()),
-        bool((omega == 1).all()),
+        _is_plain(level),
         split(_numpy(relaxation(level))),
         split(diagonal),
         even,

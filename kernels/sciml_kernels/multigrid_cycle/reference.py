@@ -101,8 +101,8 @@ def vcycle_reference(
 def red_cells(grid: Tensor) -> Tensor:
     """Return where the sum of the three indices is even."""
     n_x, n_y, n_z = grid.shape[-3:]
-    i, j, k = (torch.arange(n, device=grid.device) for n in (n_x, n_y, n_z))
-    return (i[:, None, None] + j[:, None] + k) % 2 == 0
+    i, j, k = (torch.arange(n, device=grid.device) % 2 == 0 for n in (n_x, n_y, n_z))
+    return (i[:, None, None] == j[:, None]) == k
 
 
 def relaxation(level: LevelTensors) -> Tensor:

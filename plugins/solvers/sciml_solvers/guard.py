@@ -1,7 +1,9 @@
-"""A learned cycle under watch: a few steps beside the classical cycle decide which of the two goes on."""
+"""A learned cycle under watch: one step beside the classical cycle decides which of the two goes on."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciml_solvers.learned import LearnedCycle, learned_cycle
+from sciml_solvers.learned import LearnedCycle, predicted_levels
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.pcg import dot, pcg
 from sciml_solvers.problems import MaskProblem
@@ -17,18 +19,24 @@ from sciml_solvers.solution import Solution, Status
 from sciml_solvers.solve import iterate
 from sciml_solvers.system import grid_system
 
-N_TRIAL = 3
+N_TRIAL = 1
+"""Cycles of each kind that the first solve compares."""
+PER_DECADE = 40
+"""Iterations for each decade that a learned cycle is given; the classical one needs 2 to 17 on the gallery."""
 _BROKEN_DOWN = {Status.NONFINITE, Status.INDEFINITE_M, Status.STAGNATED}
 
 
 class GuardedCycle:
     r"""Solve one grid problem for many right-hand sides with the better of a learned and a classical cycle.
 
-    The first solve runs both for K = 3 steps of conjugate gradients and compares what each has won of the energy,
-    ``E = b.x - x.A x / 2 = x.(b + r) / 2``. As ``||x - x*||_A^2 = x*.A x* - 2 E``, the larger E has the smaller error
-    in the A-norm, exactly. The better of the two goes on from its iterate, with its directions; the verdict holds for
-    the solves that follow. A network that gives NaN or infinity loses; where it breaks down later, the classical cycle
-    begins anew.
+    Three questions, the cheap ones first. (1) Are the looks of the finest level's cells few
+    (`sciml_solvers.looks.few_looks`)? Where they are not, as with a random coefficient or pores in every other cell,
+    predicting takes as long as solving: the classical cycle does the work at once. (2) Does one learned cycle win more
+    of the energy, ``E = b.x - x.A x / 2 = x.(b + r) / 2``, than one classical cycle of the first right-hand sides? As
+    ``||x - x*||_A^2 = x*.A x* - 2 E``, the larger E has the smaller error in the A-norm, exactly. The winner goes on
+    from its iterate; the verdict holds for the solves that follow. (3) Does the learned cycle arrive within
+    `PER_DECADE` iterations per decade, without NaN, infinity or stagnation? Where it does not, the classical one goes
+    on from what was reached, and does the work from then on.
 
     Parameters
     ----------
@@ -41,8 +49,9 @@ class GuardedCycle:
     dtype
         Of the learned cycle, and of the classical one where that is left out.
 
-    *Contract*: converges for any weights where the classical cycle does. The first solve spends K cycles more than the
-    one that goes on would alone, the others none. A verdict after K steps is no promise for the steps that follow.
+    *Contract*: converges for any weights where the classical cycle does. The first solve spends at most one cycle, a
+    look at each cell and a prediction for a 64th of them more than the cycle that goes on would alone, the others
+    nothing. A verdict after one cycle is no promise for the steps that follow.
     """
 
     def __init__(
@@ -54,14 +63,18 @@ class GuardedCycle:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._problem, self._system = problem, grid_system(problem)
-        self._classical = classical or Multigrid(problem, smoothing=(1, 1), dtype=dtype)
-        self._learned: Multigrid | None = None
+        own = Multigrid(problem, smoothing=(1, 1), dtype=dtype)
+        self._classical, self._learned = classical or own, own
         self.fallback: bool | None = None
         """Whether the classical cycle does the work; None before the first solve has compared the two."""
         try:
-            self._learned = learned_cycle(network, problem, dtype=dtype)
+            levels = predicted_levels(network, own.hierarchy, only_few=True)
         except FloatingPointError:
+            levels = None
+        if levels is None:
             self.fallback = True
+        else:
+            self._learned = Multigrid(problem, smoothing=(1, 1), dtype=dtype, levels=levels).prepare()
 
     def solve(
         self, b: NDArray[np.floating] | None = None, *, rtol: float = 1e-6, max_iterations: int = 2000
@@ -71,8 +84,8 @@ class GuardedCycle:
         Returns
         -------
         Solution
-            As of `sciml_solvers.solve.solve`. Its `fallback` says that the classical cycle did the work; `iterations`
-            are those of the cycle that did, the `N_TRIAL` of the other in the first solve are not among them.
+            As of `sciml_solvers.solve.solve`. Its `fallback` says that the classical cycle did the work, or finished
+            it; `iterations` are those of the cycles that did, the one cycle of the loser is not among them.
         """
         given = self._problem.rhs if b is None else np.asarray(b, dtype=np.float64)
         shape = self._problem.cells.shape
@@ -89,17 +102,24 @@ class GuardedCycle:
         return Solution(found.x.reshape(grid.shape), *fields, fallback=bool(self.fallback))
 
     def _solve(self, b: Tensor, rtol: float, n_most: int) -> Solution:
-        classical = _Kept(self._classical)
-        if self._learned is not None and not self.fallback:
-            learned = _Kept(self._learned)
-            if self.fallback is None and bool(torch.isfinite(b).all()) and bool((b != 0).any()):
-                self.fallback = not bool(self._won(learned, b) >= self._won(classical, b))
-            if not self.fallback:
-                found = iterate(self._system, b, learned, rtol, n_most)
-                if not set(found.statuses) & _BROKEN_DOWN or not bool(torch.isfinite(b).all()):
-                    return found
-                self.fallback = True
-        return iterate(self._system, b, classical, rtol, n_most)
+        learned, classical = _Kept(self._learned), _Kept(self._classical)
+        is_finite = bool(torch.isfinite(b).all())
+        if self.fallback is None and is_finite and bool((b != 0).any()):
+            learned_won = self._won(learned, b)
+            self._classical.prepare(finest_of=self._learned)
+            self.fallback = not bool(learned_won >= self._won(classical, b))
+        if self.fallback:
+            return iterate(self._system, b, classical, rtol, n_most)
+        n_patient = min(n_most, math.ceil(PER_DECADE * max(1.0, -math.log10(rtol))))
+        found = iterate(self._system, b, learned, rtol, n_patient)
+        is_late = found.iterations >= n_patient < n_most and not found.converged
+        if not is_finite or not (is_late or set(found.statuses) & _BROKEN_DOWN):
+            return found
+        self.fallback = True
+        start = torch.from_numpy(found.x)
+        rest = iterate(self._system, b, self._classical.apply, rtol, n_most - found.iterations, start=start)
+        history = np.concatenate([found.history, rest.history[1:]])
+        return replace(rest, iterations=found.iterations + rest.iterations, history=history)
 
     def _won(self, cycle: _Kept, b: Tensor) -> Tensor:
         """Return the energy won in `N_TRIAL` steps, each relative to ``b.b``, summed over b."""

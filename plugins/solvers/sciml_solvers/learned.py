@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from sciml_kernels.multigrid_cycle.reference import LevelTensors, red_cells, restrict
+from sciml_kernels.multigrid_cycle.reference import LevelTensors, red_cells
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sciml.fields import FieldSpec, Spec
 from sciml.surrogate import Network
 from sciml.training import seeded
-from sciml_solvers.multigrid import Multigrid, with_parameters
+from sciml_solvers.features import FEATURES, fills, grid_features, look_features, lower
+from sciml_solvers.looks import few_looks
+from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.problems import MaskProblem
 
 CELLS = ("cell_x", "cell_y", "cell_z")
-FEATURES = (
-    "active", "strongest_axis", "middle_axis", "weakest_axis", "ground", "one_sided", "jump", "degree", "coarsened",
-    "fill", "is_finest", "is_last", "near_active", "near_ground", "near_one_sided", "near_degree",
-)  # fmt: skip
 LIMITS = 0.95, 2.0, 1.0
 """Bounds of ``|omega - 1|``, of ``|log gain|`` and of ``|log conductance|``."""
-
-N_LOOKED_AT = 257
-"""Cells among which the usual look is sought."""
 
 
 class LearnedCycle(Network):
@@ -93,25 +87,38 @@ class LearnedCycle(Network):
         """Map features (batch, feature, cells...) to omega and conductance (batch, cells...) and gain (batch,)."""
         features = inputs["features"]
         active = features[:, 0] > 0
-        red, black, level, weight = self._at(features.movedim(1, -1)).unbind(-1)
+        red, black, level, conductance = self._bounded(features.movedim(1, -1))
         mean = torch.where(active, level, 0).sum((1, 2, 3)) / active.sum((1, 2, 3)).clamp_min(1)
         return {
-            "omega": 1 + LIMITS[0] * torch.tanh(torch.where(red_cells(red), red, black)),
+            "omega": torch.where(red_cells(red), red, black),
             "gain": torch.exp(LIMITS[1] * torch.tanh(mean)),
-            "conductance": torch.exp(LIMITS[2] * torch.tanh(weight)),
+            "conductance": conductance,
         }
 
-    def _at(self, cells: Tensor) -> Tensor:
-        """Apply the perceptron to (..., feature); without gradients, once for all cells of the usual look."""
-        if torch.is_grad_enabled():
-            return self._perceptron(cells)
-        rows = cells.reshape(-1, cells.shape[-1])
-        looks, counts = rows[:: max(1, len(rows) // N_LOOKED_AT)].unique(dim=0, return_counts=True)
-        usual = looks[counts.argmax()]
-        other = (rows != usual).any(1).nonzero().flatten()
-        found = self._perceptron(usual).repeat(len(rows), 1)
-        found[other] = self._perceptron(rows[other])
-        return found.reshape(*cells.shape[:-1], -1)
+    def of_looks(self, rows: Tensor, number: Tensor) -> dict[str, Tensor]:
+        """Return what `forward` returns for one level, from the features of each look and the look of each cell.
+
+        Parameters
+        ----------
+        rows : (look, feature)
+            Features of one cell of each look.
+        number : (n_x, n_y, n_z)
+            The look of each cell.
+        """
+        red, black, level, conductance = self._bounded(rows)
+        n_active = (rows[:, 0] > 0) * number.flatten().bincount(minlength=len(rows))
+        mean = (n_active * level).sum() / n_active.sum().clamp_min(1)
+        return {
+            "omega": torch.where(red_cells(number), red[number], black[number])[None],
+            "gain": torch.exp(LIMITS[1] * torch.tanh(mean))[None],
+            "conductance": conductance[number][None],
+        }
+
+    def _bounded(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map (..., feature) to omega in a red cell, omega in a black one, v and conductance."""
+        red, black, level, weight = self._perceptron(rows).unbind(-1)
+        omegas = (1 + LIMITS[0] * torch.tanh(u) for u in (red, black))
+        return next(omegas), next(omegas), level, torch.exp(LIMITS[2] * torch.tanh(weight))
 
     def _perceptron(self, rows: Tensor) -> Tensor:
         found: Tensor = self.last(torch.tanh(self.second(torch.tanh(self.first(rows)))))
@@ -134,10 +141,37 @@ def learned_cycle(
     problem, smoothing, dtype
         As in `Multigrid`; the transfer is constant.
     """
-    classical = Multigrid(problem, smoothing=smoothing, dtype=dtype).hierarchy
-    with torch.no_grad():
-        levels = learned_levels(network, classical, level_features(classical))
+    levels = predicted_levels(network, Multigrid(problem, smoothing=smoothing, dtype=dtype).hierarchy)
+    assert levels is not None
     return Multigrid(problem, smoothing=smoothing, dtype=dtype, levels=levels)
+
+
+def predicted_levels(
+    network: LearnedCycle, levels: Sequence[LevelTensors], *, only_few: bool = False
+) -> list[LevelTensors] | None:
+    """Return what `learned_levels` returns, without gradients; on a level of few looks each is looked at once.
+
+    Parameters
+    ----------
+    network, levels
+        As in `learned_levels`.
+    only_few
+        Return None where the finest level has many looks: then the prediction takes as long as a solve.
+    """
+    kind = next(network.parameters()).dtype
+    predicted = []
+    with torch.no_grad():
+        for number, (level, fill) in enumerate(zip(levels, fills(levels), strict=False)):
+            looks = few_looks(level, fill) if level.diagonal.device.type == "cpu" else None
+            if looks is None and only_few and not number:
+                return None
+            ends = number == 0, number == len(levels) - 2
+            if looks is None:
+                predicted.append(network(features=grid_features(level, fill, *ends)[None].to(kind)))
+            else:
+                rows = look_features(level, fill, looks.first, *ends)
+                predicted.append(network.of_looks(rows.to(kind), looks.number))
+        return _with_predicted(levels, predicted)
 
 
 def learned_levels(
@@ -158,75 +192,29 @@ def learned_levels(
         Of its levels but the coarsest, from `level_features`.
     """
     kind = next(network.parameters()).dtype
-    predicted = [network(features=grid[None].to(kind)) for grid in features]
-    for number, values in enumerate(predicted):
+    return _with_predicted(levels, [network(features=grid[None].to(kind)) for grid in features])
+
+
+def _with_predicted(levels: Sequence[LevelTensors], predicted: Sequence[Mapping[str, Tensor]]) -> list[LevelTensors]:
+    found = []
+    for number, (level, values) in enumerate(zip(levels, predicted, strict=False)):
         if not all(bool(torch.isfinite(value).all()) for value in values.values()):
             raise FloatingPointError(
                 f"learned_levels: expected finite factors on level {number}, got NaN or infinity; train the network "
                 "again or use Multigrid"
             )
-    found = with_parameters(levels, [(values["omega"][0], values["gain"][0]) for values in predicted])
-    for number, values in enumerate(predicted):
-        if number:
-            found[number] = _conducting(found[number], values["conductance"][0])
-    return found
-
-
-def level_features(levels: Sequence[LevelTensors]) -> list[Tensor]:
-    """Return `FEATURES` of each level but the coarsest, (feature, n_x, n_y, n_z); unchanged by a scaled matrix."""
-    found = []
-    fill = (levels[0].diagonal > 0).to(levels[0].diagonal)
-    for number, level in enumerate(levels[:-1]):
-        found.append(_features(level, fill, number == 0, number == len(levels) - 2))
-        volume = level.factors[0] * level.factors[1] * level.factors[2]
-        fill = restrict(fill[None], level.factors, "constant")[0] / volume
-    return found
-
-
-def _features(level: LevelTensors, fill: Tensor, is_finest: bool, is_last: bool) -> Tensor:
-    active = (level.diagonal > 0).to(level.diagonal)
-    inverse = active / torch.where(level.diagonal > 0, level.diagonal, 1)
-    high, low = level.faces * inverse, _lower(level.faces) * inverse
-    along = high + low
-    strongest, middle, weakest = along.sort(0, descending=True).values
-    ground = active * (1 - along.sum(0)).clamp_min(0)
-    one_sided = (high - low).abs().sum(0)
-    degree = ((high > 0).to(active) + (low > 0).to(active)).sum(0) / 6
-    near = _near(torch.stack([active, ground, one_sided, degree, level.diagonal]))
-    mean = near[4] / near[0].clamp_min(1e-6)
-    jump = active * torch.log(torch.where(active > 0, level.diagonal / mean.clamp_min(1e-30), 1)).clamp(-8, 8) / 4
-    coarsened = sum((along[axis] for axis in range(3) if level.factors[axis] == 2), torch.zeros_like(active))
-    ends = [torch.full_like(active, float(value)) for value in (is_finest, is_last)]
-    own = [active, strongest, middle, weakest, ground, one_sided, jump, degree, coarsened, fill, *ends]
-    return torch.stack([*own, *near[:4]])
-
-
-def _near(grids: Tensor) -> Tensor:
-    """Return the mean over the 27 cells around, zero beyond the grid; (grid, n_x, n_y, n_z)."""
-    for axis in (1, 2, 3):  # pooling of PyTorch takes ten times as long on a CPU
-        n, total = grids.shape[axis] - 1, grids.clone()
-        total.narrow(axis, 0, n).add_(grids.narrow(axis, 1, n))
-        total.narrow(axis, 1, n).add_(grids.narrow(axis, 0, n))
-        grids = total
-    return grids / 27
-
-
-def _lower(faces: Tensor) -> Tensor:
-    """Return the weight of each cell's lower face along each axis, (3, n_x, n_y, n_z)."""
-    return torch.stack([functional.pad(faces[axis], _before(axis)).narrow(axis, 0, faces.shape[axis + 1])
-                        for axis in range(3)])  # fmt: skip
-
-
-def _before(axis: int) -> list[int]:
-    return [*(0,) * (2 * (2 - axis)), 1, 0]
+        omega, gain = values["omega"][0].to(level.omega), values["gain"][0].to(level.gain)
+        changed = replace(level, omega=omega, gain=gain)
+        found.append(_conducting(changed, values["conductance"][0]) if number else changed)
+    return [*found, levels[-1]]
 
 
 def _conducting(level: LevelTensors, conductance: Tensor) -> LevelTensors:
     c = conductance.to(level.faces)
-    closed = level.faces.sum(0) + _lower(level.faces).sum(0)
+    closed = level.faces.sum(0) + lower(level.faces).sum(0)
     ground = level.diagonal - closed
     # What rounding leaves of a cell without air is no face to air: a null space must stay one.
     ground = torch.where(ground > 1e-5 * level.diagonal, ground, 0)
     upper = torch.stack([torch.cat([c.narrow(a, 1, c.shape[a] - 1), c.narrow(a, -1, 1)], a) for a in range(3)])
     faces = level.faces * 0.5 * (c + upper)
-    return replace(level, faces=faces, diagonal=faces.sum(0) + _lower(faces).sum(0) + c * ground)
+    return replace(level, faces=faces, diagonal=faces.sum(0) + lower(faces).sum(0) + c * ground)

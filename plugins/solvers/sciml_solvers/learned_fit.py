@@ -11,9 +11,10 @@ from sciml_kernels.multigrid_cycle.reference import LevelTensors, apply_stencil,
 from torch import Tensor
 
 from sciml.training import FitOptions, FitState, Loss, cosine, fit, seeded
+from sciml_solvers.features import level_features
 from sciml_solvers.gallery import random_mask
 from sciml_solvers.hierarchy import build_levels
-from sciml_solvers.learned import LearnedCycle, learned_levels, level_features
+from sciml_solvers.learned import LearnedCycle, learned_levels
 from sciml_solvers.pcg import along, dot
 from sciml_solvers.problems import MaskProblem
 

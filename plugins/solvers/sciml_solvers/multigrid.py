@@ -87,10 +87,15 @@ class Multigrid:
     def _build(self) -> Iterator[LevelTensors]:
         return build_levels(self.problem, self.dtype, self.omega, self.coarse_scale)
 
-    def prepare(self) -> Self:
-        """Make ready what the first application on a CPU would make ready, and return the cycle."""
+    def prepare(self, finest_of: Multigrid | None = None) -> Self:
+        """Make ready what the first application on a CPU would make ready, and return the cycle.
+
+        The arrays of the finest level are shared with a cycle of the same problem and type that is ready.
+        """
         if self._on_numba("cpu") and self._prepared is None:
-            self._prepared = prepare(self._build() if self.levels is None else self.levels, self.n_sweep)
+            other = None if finest_of is None or finest_of.dtype != self.dtype else finest_of._prepared
+            levels = self._build() if self.levels is None else self.levels
+            self._prepared = prepare(levels, self.n_sweep, finest_of=other)
         return self
 
     def apply(self, residual: Tensor) -> Tensor:

@@ -73,7 +73,15 @@ def solve(
     return _solve_matrix(problem, b, preconditioner, rtol, max_iterations)
 
 
-def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_iterations: int) -> Solution:
+def iterate(
+    system: System,
+    b: Tensor,
+    precondition: Apply,
+    rtol: float,
+    max_iterations: int,
+    *,
+    start: Tensor | None = None,
+) -> Solution:
     """Run conjugate gradients, restarted from the true residual as long as that is above the tolerance.
 
     Parameters
@@ -84,11 +92,10 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
         Right-hand sides, float64.
     rtol, max_iterations
         As in `solve`.
+    start : (rhs, ...), optional
+        Iterate to begin with; zero where it is left out.
     """
-    project = system.constants.project
-    # Of order one, so that the narrow type of a cycle neither overflows nor underflows.
-    scale = b.flatten(1).abs().amax(1) if b.numel() else b.new_zeros(len(b))
-    scale = along(torch.where(scale > 0, scale, 1), b)
+    project, scale = system.constants.project, _scale(b)
     scaled = b / scale
     residual = project(scaled)
     size, outside, norm = _norm(scaled), _norm(scaled - residual), _norm(residual)
@@ -99,7 +106,11 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
     def rest(x: Tensor) -> Tensor:
         return project(b / scale).sub_(system.apply(x))
 
-    x, history, n_done = torch.zeros_like(b), [norm], 0
+    x = torch.zeros_like(b) if start is None else start / scale
+    if start is not None:
+        residual = rest(x)
+        norm = _norm(residual)
+    history, n_done = [norm], 0
     broken: list[Status | None] = [None if bool(torch.isfinite(s)) else Status.NONFINITE for s in size]
     for _ in range(N_RESTART):
         goal = torch.where(torch.tensor([s is not None for s in broken], device=b.device), torch.inf, target)
@@ -108,7 +119,7 @@ def iterate(system: System, b: Tensor, precondition: Apply, rtol: float, max_ite
         )
         history += norms[1:]
         n_done += state.iteration
-        new = project(state.x if n_done == state.iteration else x + state.x)
+        new = project(state.x if start is None and n_done == state.iteration else x + state.x)
         residual = rest(new)
         new_norm = _norm(residual)
         better = new_norm < norm
@@ -136,6 +147,12 @@ def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most:
         if state.iteration >= n_most:
             break
     return state, norms
+
+
+def _scale(b: Tensor) -> Tensor:
+    """Return what makes b of order one, so that the narrow type of a cycle neither overflows nor underflows."""
+    scale = b.flatten(1).abs().amax(1) if b.numel() else b.new_zeros(len(b))
+    return along(torch.where(scale > 0, scale, 1), b)
 
 
 def _norm(vector: Tensor) -> Tensor:
