@@ -51,7 +51,8 @@ def require(condition: object, finding: str) -> None:
 def require_close(found: xr.Dataset, wanted: xr.Dataset, factor: float = 1.0, scale: xr.Dataset | None = None) -> None:
     """Require equal variables up to `factor` times the tolerance of their dtype; a factor of 0 asks for equal bits.
 
-    The tolerance is relative to the largest magnitude in `scale`, by default `wanted`.
+    The tolerance is relative to the largest magnitude in `scale`, by default `wanted`. NaN, which marks what is missing,
+    must stand in the same places.
     """
     scale = wanted if scale is None else scale
     for name, reference in wanted.data_vars.items():
@@ -63,12 +64,19 @@ def require_close(found: xr.Dataset, wanted: xr.Dataset, factor: float = 1.0, sc
                 f"{name!r}: expected equal bits, got a difference of {_gap(a, b):.2e}",
             )
             continue
-        allowed = factor * TOLERANCE.get(str(b.dtype), 1e-10) * np.abs(scale[name].values).max(initial=0.0)
+        allowed = factor * TOLERANCE.get(str(b.dtype), 1e-10) * _largest(scale[name].values)
         require(_gap(a, b) <= allowed, f"{name!r}: expected a difference <= {allowed:.2e}, got {_gap(a, b):.2e}")
 
 
 def _gap(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a.astype(float) - b.astype(float)).max(initial=0.0))
+    """Return the largest difference, infinity where one is NaN and the other is not."""
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return float("inf")
+    return _largest(a.astype(float) - b.astype(float))
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def require_refusal(call: Callable[[], object], *words: str) -> str:

@@ -23,6 +23,7 @@ from sciml.testing import (
     check_surrogate,
     example_inputs,
 )
+from sciml.testing.checks import require_close
 
 
 @pytest.fixture
@@ -246,3 +247,13 @@ def test_every_public_name_resolves():
         "    assert all(getattr(module, name) is not None for name in module.__all__)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_missing_values_must_stand_in_the_same_places():
+    one = xr.Dataset({"lift": ("batch", [1.0, np.nan, 3.0])})
+    require_close(one, one.copy(deep=True))
+    require_close(one + 1e-14, one)
+    with pytest.raises(AssertionError, match="got inf"):
+        require_close(one.fillna(2.0), one)
+    with pytest.raises(AssertionError, match=r"got 1\.00e\+00"):
+        require_close(one + 1, one)
