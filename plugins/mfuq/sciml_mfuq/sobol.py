@@ -14,6 +14,8 @@ from sciml_mfuq.laws import Law, uniform_batches
 
 N_FIELDS = 32
 N_WAVES = 64
+N_ROWS = 2**11
+"""Of A and B, the first ones, on which error fields are tried."""
 LENGTHS = (0.5, 4.0)
 """Correlation lengths of the error fields, in standard deviations of the normal scores of an input."""
 
@@ -137,9 +139,9 @@ def sobol_indices(predict: Predict, law: Law, n: int = 2**14, *, seed: int, n_bo
     surrogate = np.zeros_like(value)
     known = [std for _, std in called if std is not None]
     if known:
-        s, scores = np.stack(known), ndtri(u)
-        moved = [_indices(f + s * _error_field(scores[:, :d], scores[:, d:], generator)) for _ in range(N_FIELDS)]
-        surrogate = np.sqrt(((np.array(moved) - value) ** 2).mean(0))
+        few, s, scores = f[:, :N_ROWS], np.stack(known)[:, :N_ROWS], ndtri(u[:N_ROWS])
+        moved = [_indices(few + s * _error_field(scores[:, :d], scores[:, d:], generator)) for _ in range(N_FIELDS)]
+        surrogate = np.sqrt(((np.array(moved) - np.stack(_indices(few))) ** 2).mean(0))
     first, total = (Index(*columns) for columns in zip(value, sampling, surrogate, strict=True))
     return SobolIndices(law.names, first, total, n, seed)
 
