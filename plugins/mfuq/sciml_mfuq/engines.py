@@ -29,7 +29,15 @@ class Engine:
     predictor: str
 
 
-ENGINES: dict[str, Engine] = {}
+ENGINES: dict[str, Engine] = {
+    "gp": Engine("kriging of the truth alone", "sciml_mfuq.gp", "fit_gp", "GPPredictor"),
+    "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.cokriging", "fit_cokriging", "CoKriging"),
+    "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.nargp", "fit_nargp", "NARGP"),
+    "composite": Engine("composite network", "sciml_mfuq.composite", "fit_composite", "Composite"),
+    "residual": Engine("network and GP of the rest", "sciml_mfuq.residual", "fit_residual", "Residual"),
+}
+CANDIDATES = ("gp", "cokriging", "nargp", "composite", "residual")
+"""Engines among which the automatic choice is made by default."""
 
 
 def fit_engine(name: str, samples: Samples, seed: int) -> Predictor:

@@ -2,4 +2,42 @@
 
 from __future__ import annotations
 
+from sciml import Registration, hookimpl
+
 SCIML_API = ">=1,<2"
+
+
+@hookimpl
+def sciml_operators() -> list[Registration]:
+    """Register the simulators of an aerofoil."""
+    return [
+        Registration("mfuq.xfoil", "sciml_mfuq.xfoil:Xfoil", "Lift, drag and moment by XFOIL"),
+        Registration("mfuq.xfoil_pressure", "sciml_mfuq.xfoil:XfoilPressure", "Pressure on an aerofoil by XFOIL"),
+        Registration(
+            "mfuq.neuralfoil",
+            "sciml_mfuq.neuralfoil:NeuralFoil",
+            "Lift and drag by NeuralFoil",
+            ("neuralfoil",),
+            "airfoil",
+        ),
+        Registration("mfuq.nektar", "sciml_mfuq.nektar:Nektar", "Lift and drag by the Nektar++ solver"),
+        Registration(
+            "mfuq.recorded", "sciml_mfuq.nektar:RecordedNektar", "Recorded Nektar++ runs of NACA 0012, Re 1000"
+        ),
+    ]
+
+
+@hookimpl
+def sciml_surrogates() -> list[Registration]:
+    """Register the surrogate of all engines."""
+    return [
+        Registration("mfuq.model", "sciml_mfuq.network:MultiFidelity", "Outputs and errors from several fidelities")
+    ]
+
+
+@hookimpl
+def sciml_datasets() -> list[Registration]:
+    """Register recorded runs."""
+    return [
+        Registration("mfuq.nektar", "sciml_mfuq.nektar_data:NACA0012", "Recorded Nektar++ runs of NACA 0012, Re 1000")
+    ]

@@ -18,7 +18,10 @@ from sciml_mfuq.model import Predictor
 
 @dataclass(frozen=True)
 class Input:
-    """An input of the truth: its name, unit and range; `size` numbers in one vector, or one number where it is None."""
+    """An input of the truth: its name, unit and range; `size` numbers in one vector, or one number where it is None.
+
+    Models see the logarithm of an input that is `logarithmic`, such as a Reynolds number.
+    """
 
     name: str
     unit: str = "1"
@@ -26,6 +29,19 @@ class Input:
     high: float = 1.0
     size: int | None = None
     description: str = ""
+    logarithmic: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.logarithmic and not self.low > 0):
+            got = f"[{self.low}, {self.high}]"
+            raise ValueError(
+                f"Input {self.name!r}: expected low < high, positive if logarithmic, got {got}; correct it"
+            )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Both ends as models see them."""
+        return (math.log(self.low), math.log(self.high)) if self.logarithmic else (self.low, self.high)
 
     @property
     def field(self) -> FieldSpec:
@@ -144,8 +160,7 @@ class MultiFidelity(Network):
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Map inputs (batch,) or (batch, feature) to outputs and standard errors, (batch,) or (batch, node)."""
-        columns = [inputs[one.name] if one.size is not None else inputs[one.name][:, None] for one in self.inputs]
-        x = torch.cat(columns, 1)
+        x = torch.cat([_feature(one, inputs[one.name]) for one in self.inputs], 1)
         found: dict[str, Tensor] = {}
         for number, output in enumerate(self.outputs):
             parts = [model(x) for model in self.models[number]]  # type: ignore[union-attr]
@@ -157,6 +172,11 @@ class MultiFidelity(Network):
             found[output.name] = mean
             found[f"{output.name}_std"] = std * self.widening[number]
         return found
+
+
+def _feature(one: Input, values: Tensor) -> Tensor:
+    seen = values.log() if one.logarithmic else values
+    return seen if one.size is not None else seen[:, None]
 
 
 def n_bytes(network: nn.Module) -> int:

@@ -29,7 +29,7 @@ N_LINE = 401
 
 @dataclass(frozen=True)
 class Task:
-    """What to fit and how much to test: case, engine or peer, seed, runs of each level (None: the usual), test points."""
+    """What to fit and how much to test; `counts` are the runs of each level, None for the usual ones of the case."""
 
     case: str
     engine: str

@@ -37,11 +37,11 @@ class Simulator:
 
 
 def to_dataset(inputs: Sequence[Input], x: Array) -> xr.Dataset:
-    """Return points (batch, feature) as a dataset of the named inputs with their units."""
+    """Return points (batch, feature), as models see them, as a dataset of the named inputs with their units."""
     variables, start = {}, 0
     for one in inputs:
         width = one.size or 1
-        columns = x[:, start : start + width]
+        columns = np.exp(x[:, start : start + width]) if one.logarithmic else x[:, start : start + width]
         values = columns[:, 0] if one.size is None else columns
         variables[one.name] = (one.field.dims, values, {"units": one.unit, "long_name": one.description or one.name})
         start += width
@@ -49,9 +49,10 @@ def to_dataset(inputs: Sequence[Input], x: Array) -> xr.Dataset:
 
 
 def to_matrix(inputs: Sequence[Input], data: xr.Dataset) -> Array:
-    """Return the named inputs of a dataset as points (batch, feature), in the units of the inputs."""
+    """Return the named inputs of a dataset as points (batch, feature), in their units, as models see them."""
     checked = [one.field.check(data, "input").values for one in inputs]
-    return np.concatenate([v[:, None] if v.ndim == 1 else v for v in checked], 1)
+    seen = [np.log(v) if one.logarithmic else v for one, v in zip(inputs, checked, strict=True)]
+    return np.concatenate([v[:, None] if v.ndim == 1 else v for v in seen], 1)
 
 
 def samples_of(
@@ -84,7 +85,7 @@ def samples_of(
         columns = None if len(seen) == len(inputs) else _columns(inputs, seen, name)
         cost, noise = (costs or {}).get(name, 1.0), (noises or {}).get(name)
         levels.append(Level(name, to_matrix(seen, data), _values(output, data, name), cost, noise, columns))
-    box = np.array([[one.low, one.high] for one in inputs for _ in range(one.size or 1)], dtype=np.float64)
+    box = np.array([one.range for one in inputs for _ in range(one.size or 1)], dtype=np.float64)
     return Samples(tuple(levels), box)
 
 

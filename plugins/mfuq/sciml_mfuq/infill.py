@@ -1,0 +1,80 @@
+"""Adaptive sampling against Latin hypercubes of the same cost: errors as runs are bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sciml_mfuq.adaptive import adapt
+from sciml_mfuq.cokriging import fit_cokriging
+from sciml_mfuq.functions import Case
+from sciml_mfuq.model import Predictor, evaluate
+from sciml_mfuq.samples import Array
+
+
+@dataclass(frozen=True)
+class Race:
+    """Errors relative to the norm of the truth over the cost of the runs, (step,) each."""
+
+    adaptive: tuple[Array, Array]
+    fixed: tuple[Array, Array]
+
+    @property
+    def cost_ratio(self) -> float:
+        """Cost at which adaptive sampling has the error of the largest hypercube, over that of the hypercube.
+
+        Interpolated in logarithms between steps after the last one above that error; infinity if it never has it.
+        """
+        goal, cost_fixed = self.fixed[1][-1], self.fixed[0][-1]
+        cost, error = self.adaptive
+        below = error <= goal
+        if not below[-1]:
+            return float("inf")
+        first = len(below) - int(np.argmin(below[::-1])) if not below.all() else 0
+        if first == 0:
+            return float(cost[0] / cost_fixed)
+        a, b = np.log(error[first - 1 : first + 1])
+        part = (a - np.log(goal)) / (a - b)
+        return float(np.exp((1 - part) * np.log(cost[first - 1]) + part * np.log(cost[first])) / cost_fixed)
+
+
+def race(
+    case: Case, *, factor: float, n_step: int, seed: int, n_test: int, watch: Callable[[int], None] = lambda _: None
+) -> Race:
+    """Start both with the usual design, and let the cost grow up to `factor` times.
+
+    Parameters
+    ----------
+    case : the function.
+    factor : largest cost over that of the usual design.
+    n_step : fits on the way there.
+    seed : of designs and fits.
+    n_test : fresh points on which errors are measured.
+    watch : called with the number of fits done.
+    """
+    x = case.test_points(n_test, seed)
+    truth = case.levels[-1](x)
+
+    def error(model: Predictor) -> float:
+        return float(np.linalg.norm(evaluate(model, x)[0] - truth) / np.linalg.norm(truth))
+
+    first = case.sample(seed)
+    budget, fixed = factor * first.cost, list[tuple[float, float]]()
+    for number, scale in enumerate(np.linspace(1.0, factor, n_step)):
+        counts = tuple(int(scale * n) for n in case.counts)
+        samples = case.sample(seed, counts)
+        fixed.append((samples.cost, error(fit_cokriging(samples, seed=seed))))
+        watch(number + 1)
+    n_bought = max(1, int((budget - first.cost) / case.costs[-1] / n_step))
+    found = []
+    for number, step in enumerate(adapt(first, case.levels, budget=budget, seed=seed, n_batch=n_bought)):
+        found.append((step.samples.cost, error(step.model)))
+        watch(n_step + number + 1)
+    return Race(_columns(found), _columns(fixed))
+
+
+def _columns(rows: list[tuple[float, float]]) -> tuple[Array, Array]:
+    cost, error = np.array(rows).T
+    return cost, error
