@@ -51,8 +51,8 @@ def require(condition: object, finding: str) -> None:
 def require_close(found: xr.Dataset, wanted: xr.Dataset, factor: float = 1.0, scale: xr.Dataset | None = None) -> None:
     """Require equal variables up to `factor` times the tolerance of their dtype; a factor of 0 asks for equal bits.
 
-    The tolerance is relative to the largest magnitude in `scale`, by default `wanted`. NaN, which marks what is missing,
-    must stand in the same places.
+    The tolerance is relative to the largest magnitude in `scale`, by default `wanted`. NaN, which marks what is
+    missing, must stand in the same places.
     """
     scale = wanted if scale is None else scale
     for name, reference in wanted.data_vars.items():

@@ -60,6 +60,16 @@ def test_points_survive_the_way_to_a_dataset_and_back():
     np.testing.assert_array_equal(to_matrix(inputs, data), x)
 
 
+def test_logarithmic_inputs_are_seen_as_logarithms_and_come_back():
+    inputs = (Input("reynolds", "1", 1e3, 1e6, logarithmic=True),)
+    data = table(reynolds=([1e3, 1e6], "1"), lift=([1.0, 2.0], "N"))
+    samples = samples_of({"high": data}, inputs, LIFT)
+    np.testing.assert_allclose(samples.unit(samples.truth.x)[:, 0], [0, 1])
+    np.testing.assert_allclose(to_dataset(inputs, samples.truth.x)["reynolds"], [1e3, 1e6])
+    with pytest.raises(ValueError, match="positive if logarithmic"):
+        Input("reynolds", "1", 0.0, 1e6, logarithmic=True)
+
+
 class Wing(Operator):
     @property
     def spec(self):
