@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sciml import Experiment, Results, Run, Surrogate
 from sciml.experiment import content_hash
@@ -61,18 +61,18 @@ class Findings:
     ----------
     masks : in three dimensions, methods "cg", "jacobi", "multigrid", "tuned" and "learned".
     planes : in two dimensions, methods "cg", "multigrid" and "dcdm".
-    larger : the empty box with more cells than the directions were trained for, methods "cg" and "dcdm".
     cycle, directions : what was trained.
     metrics : the key numbers.
+    larger : the empty box with more cells than the directions were trained for, methods "cg" and "dcdm".
     """
 
     config: SolversConfig
     masks: Comparison
     planes: Comparison
-    larger: Rows
     cycle: Trained
     directions: Trained
     metrics: Mapping[str, float]
+    larger: Rows = field(default_factory=dict)
 
 
 class Solvers(Experiment):
@@ -115,8 +115,8 @@ class Solvers(Experiment):
         for name, row in larger.items():
             if row["dcdm"].converged:
                 metrics[f"dcdm_vs_cg_iterations_2d_{name}"] = row["dcdm"].iterations / row["cg"].iterations
-        comparisons = (Comparison(masks, rows), Comparison(planes, plane_rows), larger)
-        return Findings(config, *comparisons, cycle, directions, metrics)
+        comparisons = (Comparison(masks, rows), Comparison(planes, plane_rows))
+        return Findings(config, *comparisons, cycle, directions, metrics, larger)
 
 
 def _surrogate(findings: Findings, run: Run) -> Surrogate:
