@@ -49,7 +49,7 @@ class DirectionConfig:
     names: tuple[str, ...] = setting(
         ("empty", "smoke", "solids", "dam"), "problems to solve; the network is trained on the matrix of `empty` alone"
     )
-    larger: tuple[int, ...] = setting((2, 4), "the empty box with so many times the cells is solved too, untrained for")
+    larger: tuple[int, ...] = setting((2,), "the empty box with so many times the cells is solved too, untrained for")
     n_vectors: int = setting(500, "Lanczos vectors that training residuals are combined from")
     n_steps: int = setting(2000, "optimization steps, of 5 residuals each")
     scaling: Literal["norm", "rms"] = setting(
@@ -103,10 +103,11 @@ PRESETS = {
     "quick": SolversConfig(
         masks=MaskConfig(names=("solids", "dam", "porous"), n=32, n_repeats=1),
         cycle=CycleConfig(n_steps=40, n_masks=16),
-        directions=DirectionConfig(n=32, names=("empty", "solids"), larger=(2,), n_vectors=200, n_steps=300),
+        directions=DirectionConfig(n=32, names=("empty", "solids"), n_vectors=200, n_steps=300),
         n_bench=32,
     ),
     "long": SolversConfig(
-        cycle=CycleConfig(n_steps=3000, n_masks=128), directions=DirectionConfig(n_steps=8000, n_iterations=1000)
+        cycle=CycleConfig(n_steps=3000, n_masks=128),
+        directions=DirectionConfig(larger=(2, 4), n_steps=8000, n_iterations=1000),
     ),
 }
