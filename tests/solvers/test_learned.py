@@ -7,9 +7,10 @@ import pytest
 import torch
 from sciml_solvers.features import FEATURES, level_features
 from sciml_solvers.gallery import problem, random_mask
-from sciml_solvers.guard import N_TRIAL, GuardedCycle
+from sciml_solvers.guard import GuardedCycle
 from sciml_solvers.learned import LearnedCycle, learned_cycle, learned_levels, predicted_levels
 from sciml_solvers.learned_fit import LearnedFit, Sample, error_ratio, fit_cycle, held_out, samples, start_errors
+from sciml_solvers.looks import few_looks
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.problems import MaskProblem
 from sciml_solvers.solution import Status
@@ -227,9 +228,76 @@ def test_the_guard_spends_its_trial_on_the_first_solve_only() -> None:
 
     guard = GuardedCycle(made, LearnedCycle(), classical=Counting(made, smoothing=(1, 1)))
     assert guard.solve().status is Status.CONVERGED
-    assert len(counted) == N_TRIAL
+    assert len(counted) == 1
     assert guard.solve().status is Status.CONVERGED
-    assert len(counted) == N_TRIAL
+    assert len(counted) == 1
+
+
+def test_the_cycle_that_wins_the_trial_is_not_spent_twice() -> None:
+    made = problem("dam", 12)
+    counted = []
+
+    class Counting(Multigrid):
+        def apply(self, residual: torch.Tensor) -> torch.Tensor:
+            counted.append(len(residual))
+            return super().apply(residual)
+
+    guard = GuardedCycle(made, scattered(1e3, 90), classical=Counting(made, smoothing=(1, 1)))
+    found = guard.solve()
+    assert found.fallback
+    assert len(counted) == found.iterations
+
+
+def test_a_learned_cycle_that_is_late_is_relieved_and_its_iterate_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sciml_solvers.guard.PER_DECADE", 0.5)
+    made = problem("solids", 16)
+    guard = GuardedCycle(made, LearnedCycle())
+    found = guard.solve()
+    plain = solve(made, preconditioner=Multigrid(made, smoothing=(1, 1)))
+    assert found.fallback
+    assert found.converged
+    assert plain.iterations <= found.iterations < plain.iterations + 3  # a restart loses directions, not the iterate
+    assert len(found.history) == found.iterations + 1
+    np.testing.assert_allclose(found.x, plain.x, atol=1e-5 * np.abs(plain.x).max())
+    assert guard.solve().iterations == plain.iterations
+
+
+def test_where_no_two_cells_look_alike_the_network_is_not_asked() -> None:
+    made = problem("lognormal", (20, 18, 16))
+    guard = GuardedCycle(made, LearnedCycle())
+    assert guard.fallback
+    found = guard.solve()
+    assert found.fallback
+    assert found.iterations == solve(made, preconditioner=Multigrid(made, smoothing=(1, 1))).iterations
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cells_that_look_alike_are_predicted_as_each_would_be(dtype: torch.dtype) -> None:
+    network = scattered(0.5, 29)
+    for name, shape in (("jumps", (20, 17, 18)), ("solids", (21, 30, 18)), ("anisotropic", (16, 20, 13)),
+                        ("maze", (40, 31)), ("neumann", (14, 15, 16)), ("porous", (9, 9, 9))):  # fmt: skip
+        levels = Multigrid(problem(name, shape), dtype=dtype).hierarchy
+        with torch.no_grad():
+            wanted = learned_levels(network, levels, level_features(levels))
+        found = predicted_levels(network, levels, only_few=True)
+        assert found is not None
+        for a, b in zip(wanted, found, strict=True):
+            torch.testing.assert_close(b.omega, a.omega, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(b.gain, a.gain, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(b.faces, a.faces, rtol=1e-5, atol=1e-6 * float(a.faces.abs().max()))
+
+
+def test_looks_are_as_many_as_an_empty_box_has_under_its_symmetries() -> None:
+    cells = np.ones(
+        (12, 12, 12), dtype=np.uint8
+    )  # closed: inside, and the first three layers from faces, edges, corners
+    level = Multigrid(MaskProblem("closed", cells, np.zeros(cells.shape))).hierarchy[0]
+    looks = few_looks(level, torch.ones(cells.shape))
+    assert looks is not None
+    distance = np.minimum(np.minimum(np.arange(12), np.arange(12)[::-1]), 2)  # a wall is seen from two cells
+    kinds = {tuple(sorted((distance[i], distance[j], distance[k]))) for i, j, k in np.ndindex(12, 12, 12)}
+    assert len(looks.first) == len(kinds)
+    assert torch.equal(looks.number, looks.number.permute(2, 0, 1).flip(1))
 
 
 def test_wrong_shapes_and_options_are_refused() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ class _Level:
     even: tuple[Any, Any, Any] | None = None
     faces: NDArray | None = None
 
-    @property
+    @cached_property
     def form(self) -> int:
         """0 for the serial loops, 1 for the parallel ones."""
         return int(np.prod(self.shape) >= PARALLEL_FROM)
@@ -142,10 +144,10 @@ def _is_plain(level: LevelTensors) -> bool:
 def _prepare(level: LevelTensors) -> _Level:
     diagonal = _numpy(level.diagonal)
     faces = _numpy(level.faces)
-    kind = diagonal.dtype.type
+    kind, active = diagonal.dtype.type, diagonal > 0
     n_x, n_y, n_z = diagonal.shape
-    weights = [_one_value(grid, diagonal > 0, axis) for axis, grid in enumerate(faces)]
-    even = (weights[0], weights[1], weights[2]) if all(weight is not None for weight in weights) else None
+    weights = list(takewhile(lambda one: one is not None, (_one_value(f, active, a) for a, f in enumerate(faces))))
+    even = (weights[0], weights[1], weights[2]) if len(weights) == 3 else None
     split_faces = None
     if even is None:
         parts = [split(grid) for grid in faces]
@@ -165,21 +167,19 @@ def _prepare(level: LevelTensors) -> _Level:
 def split(grid: NDArray) -> NDArray:
     """Return a grid's red and black cells in the padded, flat layout of the loops, (2, entry)."""
     n_x, n_y, n_z = grid.shape
-    pairs = np.zeros((n_x, n_y, (n_z + 1) // 2, 2), grid.dtype)
-    pairs.reshape(n_x, n_y, -1)[..., :n_z] = grid
-    odd = (np.arange(n_x)[:, None] + np.arange(n_y)) % 2 == 1
-    pairs[odd] = pairs[odd][..., ::-1]
-    found = np.zeros((2, n_x + 2, n_y + 2, pairs.shape[2] + 2), grid.dtype)
-    found[:, 1:-1, 1:-1, 1:-1] = np.moveaxis(pairs, -1, 0)
-    return found.reshape(2, -1)
+    found = np.zeros((2, (n_x + 2) * (n_y + 2) * ((n_z + 1) // 2 + 2)), grid.dtype)
+    nothing = np.zeros_like(found[0])  # relaxes to nothing
+    sweeps.load[grid.size >= PARALLEL_FROM](grid.reshape(-1), *found, nothing, nothing, 1, n_x, n_y, n_z)
+    return found
 
 
 def _one_value(grid: NDArray, active: NDArray, axis: int) -> Any:
     """Return the weight of all faces between two unknowns; None if they differ or others are open."""
     n, largest = grid.shape[axis], grid.max(initial=0)
-    both = active.take(range(n - 1), axis) & active.take(range(1, n), axis)
-    inner, last = np.split(grid, [n - 1], axis)
-    return largest if np.array_equal(inner, np.where(both, largest, 0)) and not last.any() else None
+    lead = (slice(None),) * axis
+    both = np.zeros(grid.shape, dtype=bool)
+    np.logical_and(active[(*lead, slice(n - 1))], active[(*lead, slice(1, None))], out=both[(*lead, slice(n - 1))])
+    return largest if np.array_equal(grid, np.where(both, largest, largest - largest)) else None
 
 
 def _numpy(tensor: Tensor) -> NDArray:

@@ -37,7 +37,7 @@ def fills(levels: Sequence[LevelTensors]) -> Iterator[Tensor]:
 
 def grid_features(level: LevelTensors, fill: Tensor, is_finest: bool, is_last: bool) -> Tensor:
     """Return the features of a level, (feature, n_x, n_y, n_z)."""
-    own = _own(level.diagonal, level.faces, lower(level.faces))
+    own = _own(level.diagonal, level.faces, _lower(level.faces))
     near = _near(torch.stack([own.active, own.ground, own.one_sided, own.degree, level.diagonal]))
     return _stacked(own, near, level, fill, is_finest, is_last)
 
@@ -94,7 +94,7 @@ def _near(grids: Tensor) -> Tensor:
     return grids / 27
 
 
-def lower(faces: Tensor) -> Tensor:
+def _lower(faces: Tensor) -> Tensor:
     """Return the weight of each cell's lower face along each axis, (3, n_x, n_y, n_z)."""
     return torch.stack([functional.pad(faces[axis], _before(axis)).narrow(axis, 0, faces.shape[axis + 1])
                         for axis in range(3)])  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import torch
@@ -13,14 +12,12 @@ from torch import Tensor
 
 from sciml_solvers.learned import LearnedCycle, predicted_levels
 from sciml_solvers.multigrid import Multigrid
-from sciml_solvers.pcg import dot, pcg
+from sciml_solvers.pcg import Apply, dot
 from sciml_solvers.problems import MaskProblem
 from sciml_solvers.solution import Solution, Status
-from sciml_solvers.solve import iterate
+from sciml_solvers.solve import iterate, unit
 from sciml_solvers.system import grid_system
 
-N_TRIAL = 1
-"""Cycles of each kind that the first solve compares."""
 PER_DECADE = 40
 """Iterations for each decade that a learned cycle is given; the classical one needs 2 to 17 on the gallery."""
 _BROKEN_DOWN = {Status.NONFINITE, Status.INDEFINITE_M, Status.STAGNATED}
@@ -102,12 +99,13 @@ class GuardedCycle:
         return Solution(found.x.reshape(grid.shape), *fields, fallback=bool(self.fallback))
 
     def _solve(self, b: Tensor, rtol: float, n_most: int) -> Solution:
-        learned, classical = _Kept(self._learned), _Kept(self._classical)
+        learned: Apply = self._learned.apply
+        classical: Apply = self._classical.apply
         is_finite = bool(torch.isfinite(b).all())
         if self.fallback is None and is_finite and bool((b != 0).any()):
-            learned_won = self._won(learned, b)
-            self._classical.prepare(finest_of=self._learned)
-            self.fallback = not bool(learned_won >= self._won(classical, b))
+            learned, ours = self._begin(self._learned, b)
+            classical, theirs = self._begin(self._classical.prepare(finest_of=self._learned), b)
+            self.fallback = not bool(ours >= theirs)
         if self.fallback:
             return iterate(self._system, b, classical, rtol, n_most)
         n_patient = min(n_most, math.ceil(PER_DECADE * max(1.0, -math.log10(rtol))))
@@ -121,38 +119,30 @@ class GuardedCycle:
         history = np.concatenate([found.history, rest.history[1:]])
         return replace(rest, iterations=found.iterations + rest.iterations, history=history)
 
-    def _won(self, cycle: _Kept, b: Tensor) -> Tensor:
-        """Return the energy won in `N_TRIAL` steps, each relative to ``b.b``, summed over b."""
+    def _begin(self, cycle: Multigrid, b: Tensor) -> tuple[_Begun, Tensor]:
+        """Apply a cycle to b; return it with what it gave, and the energy won, relative to ``b.b`` and summed over b.
+
+        One step of conjugate gradients from zero with z = M b wins ``E = (b.z)^2 / (2 z.A z)``.
+        """
         project = self._system.constants.project
-        b = project(b)
-        size = dot(b, b)
-        run = pcg(self._system.apply, b, lambda r: project(cycle(project(r))), 1e-12 * size.sqrt())
-        state = list(islice(run, N_TRIAL + 1))[-1]
-        cycle.rewind()
-        if any(status in _BROKEN_DOWN for status in state.broken):
-            return torch.tensor(torch.nan)
-        return (dot(state.x, b + state.residual) / torch.where(size > 0, size, 1)).sum()
+        b = project(b / unit(b))
+        begun = _Begun(cycle, b)
+        z = project(begun.z)
+        won, size, curvature = dot(b, z), dot(b, b), dot(z, self._system.apply(z))
+        won = torch.where((won > 0) & (curvature > 0), won**2 / (2 * curvature), torch.nan)
+        return begun, torch.where(size > 0, won / size, 0).sum()
 
 
-class _Kept:
-    """A cycle that keeps what it gave: an iteration that is run again from the start spends no cycle twice."""
+class _Begun:
+    """A cycle that was applied once already: an iteration that begins with the same residual gets that back."""
 
-    def __init__(self, cycle: Multigrid) -> None:
-        self._cycle = cycle
-        self._given: list[tuple[Tensor, Tensor]] = []
-        self._is_again = False
-
-    def rewind(self) -> None:
-        """Give the same again from now on, as long as the residuals are the same."""
-        self._is_again = True
+    def __init__(self, cycle: Multigrid, residual: Tensor) -> None:
+        self._cycle, self._residual = cycle, residual
+        self.z = cycle.apply(residual)
+        self._is_first = True
 
     def __call__(self, residual: Tensor) -> Tensor:
-        if self._is_again and self._given:
-            asked, z = self._given.pop(0)
-            if torch.equal(asked, residual):
-                return z
-            self._given.clear()  # a right-hand side has arrived and is left alone, or the iteration began anew
-        z = self._cycle.apply(residual)
-        if not self._is_again:
-            self._given.append((residual.clone(), z))
-        return z
+        is_first, self._is_first = self._is_first, False
+        if is_first and torch.equal(residual, self._residual):
+            return self.z
+        return self._cycle.apply(residual)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sciml.fields import FieldSpec, Spec
 from sciml.surrogate import Network
 from sciml.training import seeded
-from sciml_solvers.features import FEATURES, fills, grid_features, look_features, lower
+from sciml_solvers.features import FEATURES, fills, grid_features, look_features
 from sciml_solvers.looks import few_looks
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.problems import MaskProblem
@@ -108,10 +108,11 @@ class LearnedCycle(Network):
         red, black, level, conductance = self._bounded(rows)
         n_active = (rows[:, 0] > 0) * number.flatten().bincount(minlength=len(rows))
         mean = (n_active * level).sum() / n_active.sum().clamp_min(1)
+        coloured = (number + len(rows) * ~red_cells(number)).flatten()
         return {
-            "omega": torch.where(red_cells(number), red[number], black[number])[None],
+            "omega": torch.cat([red, black]).index_select(0, coloured).reshape(1, *number.shape),
             "gain": torch.exp(LIMITS[1] * torch.tanh(mean))[None],
-            "conductance": conductance[number][None],
+            "conductance": conductance.index_select(0, number.flatten()).reshape(1, *number.shape),
         }
 
     def _bounded(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -198,7 +199,8 @@ def learned_levels(
 def _with_predicted(levels: Sequence[LevelTensors], predicted: Sequence[Mapping[str, Tensor]]) -> list[LevelTensors]:
     found = []
     for number, (level, values) in enumerate(zip(levels, predicted, strict=False)):
-        if not all(bool(torch.isfinite(value).all()) for value in values.values()):
+        used = [values[key] for key in ("omega", "gain", "conductance")[: 3 if number else 2]]
+        if not all(bool(torch.isfinite(value).all()) for value in used):
             raise FloatingPointError(
                 f"learned_levels: expected finite factors on level {number}, got NaN or infinity; train the network "
                 "again or use Multigrid"
@@ -211,10 +213,17 @@ def _with_predicted(levels: Sequence[LevelTensors], predicted: Sequence[Mapping[
 
 def _conducting(level: LevelTensors, conductance: Tensor) -> LevelTensors:
     c = conductance.to(level.faces)
-    closed = level.faces.sum(0) + lower(level.faces).sum(0)
-    ground = level.diagonal - closed
+    ground = level.diagonal - _face_sum(level.faces)
     # What rounding leaves of a cell without air is no face to air: a null space must stay one.
     ground = torch.where(ground > 1e-5 * level.diagonal, ground, 0)
     upper = torch.stack([torch.cat([c.narrow(a, 1, c.shape[a] - 1), c.narrow(a, -1, 1)], a) for a in range(3)])
     faces = level.faces * 0.5 * (c + upper)
-    return replace(level, faces=faces, diagonal=faces.sum(0) + lower(faces).sum(0) + c * ground)
+    return replace(level, faces=faces, diagonal=_face_sum(faces) + c * ground)
+
+
+def _face_sum(faces: Tensor) -> Tensor:
+    """Return the sum of the weights of each cell's faces to other cells."""
+    total = faces.sum(0)
+    for axis, n in enumerate(total.shape):
+        total.narrow(axis, 1, n - 1).add_(faces[axis].narrow(axis, 0, n - 1))
+    return total

@@ -95,7 +95,7 @@ def iterate(
     start : (rhs, ...), optional
         Iterate to begin with; zero where it is left out.
     """
-    project, scale = system.constants.project, _scale(b)
+    project, scale = system.constants.project, unit(b)
     scaled = b / scale
     residual = project(scaled)
     size, outside, norm = _norm(scaled), _norm(scaled - residual), _norm(residual)
@@ -149,8 +149,11 @@ def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most:
     return state, norms
 
 
-def _scale(b: Tensor) -> Tensor:
-    """Return what makes b of order one, so that the narrow type of a cycle neither overflows nor underflows."""
+def unit(b: Tensor) -> Tensor:
+    """Return the largest entry of each right-hand side, (rhs, 1, ...), one where all are zero.
+
+    Divided by it they are of order one, so that the narrow type of a cycle neither overflows nor underflows.
+    """
     scale = b.flatten(1).abs().amax(1) if b.numel() else b.new_zeros(len(b))
     return along(torch.where(scale > 0, scale, 1), b)
 
