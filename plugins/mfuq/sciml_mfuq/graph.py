@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sciml_mfuq.samples import Samples
+import numpy as np
+
+from sciml_mfuq.samples import Array, Level, Samples
 
 
 def columns_of(samples: Samples) -> list[tuple[int, ...]]:
@@ -36,3 +38,10 @@ def parents_of(columns: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         parents.append(tuple(k for k in visible if k not in hidden))
         below.append(set(visible) | hidden)
     return parents
+
+
+def padded(level: Level, n_feature: int) -> Array:
+    """Return the inputs (run, feature) of the runs of a level among those of the truth, zero where it sees none."""
+    full = np.zeros((len(level.x), n_feature))
+    full[:, slice(None) if level.columns is None else list(level.columns)] = level.x
+    return full

@@ -15,8 +15,10 @@ from sciml_mfuq.polynomials import least_squares, products, sparse_trend
 from sciml_mfuq.process import Posterior, Process
 from sciml_mfuq.reml import Likelihood, Runs
 
-N_SCORED = 64
-"""Up to so many runs trends are compared by the leave-one-out density of the process on them, beyond that alone."""
+N_LINEAR = 64
+"""Up to so many runs the trend is linear."""
+N_COMPARED = 320
+"""Up to so many runs both kinds of correlation are tried, beyond that the Matern one is taken."""
 N_AVERAGED = 64
 """Up to so many runs the parameters of the process are averaged over."""
 LEARNS_FROM = 12
@@ -47,7 +49,8 @@ class Link(nn.Module):
     r"""A level given the cheaper ones: ``y = beta^T b(v) + g(v)``, v the inputs x and the cheaper levels f, scaled.
 
     g is a Gaussian process with a Matern-5/2 or Gaussian correlation of a length-scale for each column of v, b a
-    constant and the polynomial `terms`, beta unknown and flat. What is known of f only up to a variance is passed on:
+    constant and the polynomial `terms`, beta unknown, its prior flat for the constant and the cheaper levels.
+    What is known of f only up to a variance is passed on:
 
         mean = m(x, f),   variance = V(x, f) + sum_p ((m(x, f + s_p) - m(x, f - s_p)) / 2)^2 + excess
 
@@ -92,12 +95,18 @@ class Link(nn.Module):
 
     def scaled(self, x: Tensor, low: Tensor) -> Tensor:
         """Return v (batch, input + low), of about unit width around zero."""
-        return torch.cat([(x - self.box[:, 0]) / (self.box[:, 1] - self.box[:, 0]) - 0.5, (low - self.centre) / self.width], 1)
+        return torch.cat(
+            [(x - self.box[:, 0]) / (self.box[:, 1] - self.box[:, 0]) - 0.5, (low - self.centre) / self.width], 1
+        )
 
     def forward(self, x: Tensor, low: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (batch,) at x (batch, input), low (batch, low), known up to variance (batch, parent).
+        """Return mean and variance (batch,).
 
-        The first columns of `low` are the parents, slopes follow.
+        Parameters
+        ----------
+        x : (batch, input).
+        low : (batch, low), the parents, then their slopes.
+        variance : (batch, parent), up to which the parents are known.
         """
         posterior, weight = self._posterior()
         v = self.scaled(x, low)
@@ -110,7 +119,7 @@ class Link(nn.Module):
     def left_out(self) -> float:
         """Return the root mean squared error of the runs, each predicted from the others, in the unit of y."""
         process = self.process
-        runs = Runs(process.points, process.basis, process.target, process.noise)
+        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision)
         residual, _ = Likelihood(process.kernel, runs, process.learns_noise).leave_one_out(process.theta.mean(0))
         return float(self.scale * (residual.square() - process.noise).mean().clamp_min(0).sqrt())
 
@@ -133,7 +142,7 @@ class Link(nn.Module):
         return ((kernel @ weight[..., None])[..., 0] + posterior.beta @ self._basis(v).T).mean(0)
 
     def _passed_on(self, weight: Tensor, v: Tensor, number: int, variance: Tensor) -> Tensor:
-        """Return the variance (batch,) that comes from a parent, by a central difference over its standard deviation."""
+        """Return the variance (batch,) that comes from a parent, by a difference over its standard deviation."""
         column = self.n_input + number
         step = torch.zeros_like(v)
         step[:, column] = 1
@@ -146,6 +155,16 @@ def basis_of(v: Tensor, terms: Tensor) -> Tensor:
     return torch.cat([v.new_ones(len(v), 1), products(2 * v, terms)], 1)
 
 
+def precision_of(terms: Tensor, n_input: int) -> Tensor:
+    """Return the precision (1 + term,) of the prior of the trend's coefficients, for a target of unit variance.
+
+    All terms together have the variance of the target, the constant and the parents themselves are free.
+    """
+    is_parent = (terms[:, 0] >= n_input) & (terms[:, 1] == 1) & (terms[:, 3] == 0)
+    precision = torch.where(is_parent, 0.0, float((~is_parent).sum())).to(torch.float64)
+    return torch.cat([precision.new_zeros(1), precision])
+
+
 def linear_terms(columns: Sequence[int]) -> Tensor:
     """Return the terms (term, 4) that are the given columns themselves."""
     return torch.tensor([[c, 1, 0, 0] for c in columns], dtype=torch.long).reshape(-1, 4)
@@ -153,8 +172,6 @@ def linear_terms(columns: Sequence[int]) -> Tensor:
 
 def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int) -> Link:
     """Fit what a level adds to the cheaper ones.
-
-    The trend is the best of: a constant and f; these and x; these and screened products of both.
 
     Parameters
     ----------
@@ -170,40 +187,41 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     v = torch.cat([x, (evidence.low - centre) / width], 1)
     offset, scale = evidence.y.mean(), evidence.y.std().clamp_min(1e-12 * evidence.y.abs().max().clamp_min(1e-300))
     target, noise = (evidence.y - offset) / scale, evidence.noise / scale.square()
-    options = replace(options, noise="learned" if n_run >= LEARNS_FROM else "none",
-                      n_draw=options.n_draw if n_run <= N_AVERAGED else 0)  # fmt: skip
+    is_few = n_run <= N_COMPARED
+    options = replace(
+        options,
+        kernel=options.kernel if is_few or options.kernel != "auto" else "matern52",
+        noise="learned" if n_run >= LEARNS_FROM else "none",
+        n_draw=options.n_draw if n_run <= N_AVERAGED else 0,
+    )
     generator = np.random.default_rng([seed, 7])
     rows = fitted_rows(n_run, options, generator)
     columns = (tuple(range(n_input + n_low)),)
-    found = []
-    for terms in trends(v, target, n_input, variance.shape[1]):
-        some = Runs(v, basis_of(v, terms), target, noise).some(rows)
-        found.append((terms, *most_likely(some, columns, options, generator)))
-    terms, likelihood, mode = max(found, key=lambda one: one[1].score(torch.as_tensor(one[2])))
-    theta = draws(likelihood, mode, len(rows), options, generator)
-    process = assemble(likelihood, theta, Runs(v, basis_of(v, terms), target, noise), options)
+    terms = trend_terms(v, target, n_input, variance.shape[1])
+    runs = Runs(v, basis_of(v, terms), target, noise, precision_of(terms, n_input))
+    likelihood, mode = most_likely(runs.some(rows), columns, options, generator)
+    process = assemble(likelihood, draws(likelihood, mode, len(rows), options, generator), runs, options)
     link = Link(n_input, n_low, len(terms), process.config)
     link.process, link.terms = process, terms
     link.box, link.centre, link.width, link.offset, link.scale = evidence.box, centre, width, offset, scale
     learned = (process.noise_variance - process.noise.mean()).clamp_min(0)
     with torch.no_grad():
         _, weight = link._posterior()
-        known = sum((link._passed_on(weight, v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0)
+        known = sum(
+            (link._passed_on(weight, v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0
+        )
     link.excess = (learned - known).clamp_min(0)
     return link
 
 
-def trends(v: Tensor, target: Tensor, n_input: int, n_parent: int) -> list[Tensor]:
-    """Return the trends that are to be compared, each as terms (term, 4).
+def trend_terms(v: Tensor, target: Tensor, n_input: int, n_parent: int) -> Tensor:
+    """Return the terms (term, 4) of the trend.
 
-    They are the parents; these and the inputs, where there are runs enough; these and screened products of both, where
-    they predict left-out runs better by themselves. Of many runs only the best of the latter two is returned.
+    They are the inputs and the parents; or, of many runs, a sparse polynomial of them, if it predicts left-out runs
+    better.
     """
-    parents = list(range(n_input, n_input + n_parent))
-    both = linear_terms([*range(n_input), *parents])
-    if len(target) <= n_input + n_parent + 1:
-        return [linear_terms(parents)]
-    if len(target) <= N_SCORED:
-        return [linear_terms(parents), both]
+    linear = linear_terms(list(range(n_input + n_parent)))
+    if len(target) <= N_LINEAR:
+        return linear
     sparse = sparse_trend(2 * v, target)
-    return [sparse.terms if sparse.error < least_squares(2 * v, both, target)[2] else both]
+    return sparse.terms if sparse.error < least_squares(2 * v, linear, target)[2] else linear

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sciml.training import FitOptions, Loss, cosine, fit, seeded
 from sciml_mfuq.nets import ROOT3, Ensemble, NetOptions, Nets
 from sciml_mfuq.polynomials import Trend, sparse_trend
+from sciml_mfuq.samples import Level
 
 TREND_FROM = 100
 """Runs from which a polynomial trend is considered."""
@@ -25,14 +26,15 @@ def minimise(module: nn.Module, loss: Loss, options: NetOptions, seed: int, *,
 
     Parameters
     ----------
-    module, loss : as for `sciml.training.fit`.
+    module, loss : as for `sciml.training.fit`; parameters that require no gradient stay.
     options : numbers of steps and the learning rate.
     seed : of the random numbers of the loss.
     validate : of the module, smaller is better; Adam stops after ten looks without improvement.
     """
-    parameters = list(module.parameters())
-    adam = FitOptions(cosine(options.n_adam, min(20, options.n_adam - 1)), validate=validate, every=max(1, options.n_adam // 20),
-                      patience=10 if validate else None)  # fmt: skip
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    schedule = cosine(options.n_adam, min(20, options.n_adam - 1))
+    patience = 10 if validate else None
+    adam = FitOptions(schedule, validate=validate, every=max(1, options.n_adam // 20), patience=patience)
     for _ in fit(module, loss, torch.optim.Adam(parameters, lr=options.learning_rate), n_steps=options.n_adam,
                  seed=seed, options=adam):  # fmt: skip
         pass
@@ -143,18 +145,30 @@ def squared_loss(x: Tensor, y: Tensor, weight: Tensor, rows: Tensor, options: Ne
     options : batches and lambda.
     noise : mean relative noise variance s; lambda is at least s / n, which is a normal prior of unit variance.
     """
-    n_member, n_run = rows.shape
+    n_run = rows.shape[1]
     decay = max(options.decay, noise / n_run)
 
     def loss(module: nn.Module, generator: torch.Generator) -> Tensor:
-        chosen = rows
-        if 0 < options.n_batch < n_run:
-            chosen = rows.gather(1, torch.randint(n_run, (n_member, options.n_batch), generator=generator))
+        drawn = draw_rows(n_run, options, generator)
+        chosen = rows if drawn is None else rows.gather(1, drawn)
         error = (module(x[chosen]) - y[chosen]).square() * weight[chosen]
         assert isinstance(module, Nets)
         return error.mean(1).sum() + decay * module.decay()
 
     return loss
+
+
+def draw_rows(n_run: int, options: NetOptions, generator: torch.Generator) -> Tensor | None:
+    """Return the runs (member, batch) of a step, or None where a step takes all of them."""
+    if not 0 < options.n_batch < n_run:
+        return None
+    return torch.randint(n_run, (options.n_member, options.n_batch), generator=generator)
+
+
+def noise_variance(level: Level) -> Tensor:
+    """Return the known noise variance (run,) of a level, zero where none is known."""
+    noise = torch.as_tensor(0.0 if level.noise is None else level.noise, dtype=torch.float64)
+    return noise.square().expand(len(level.x)).clone()
 
 
 def fold_error(data: Data, options: NetOptions, seed: int) -> float:

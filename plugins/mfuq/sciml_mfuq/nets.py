@@ -48,7 +48,9 @@ class NetOptions:
                 f"{self.activation!r} and {self.trend!r}; choose among these"
             )
         if min(self.n_member, self.n_layer, self.width, self.n_adam) < 1 or not 0 <= self.held_out < 1:
-            raise ValueError(f"NetOptions: expected counts of at least 1 and 0 <= held_out < 1, got {self}; change them")
+            raise ValueError(
+                f"NetOptions: expected counts of at least 1 and 0 <= held_out < 1, got {self}; change them"
+            )
 
     @staticmethod
     def suited(n_run: int, n_feature: int) -> NetOptions:

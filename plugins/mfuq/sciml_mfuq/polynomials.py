@@ -14,7 +14,7 @@ MAX_PAIR_DEGREE = 4
 """Of a product of two inputs, both degrees together."""
 MAX_ROUNDS = 6
 """Times that products are looked for in what is left."""
-RUNS_PER_TERM = 3
+RUNS_PER_TERM = 5
 """Least number of runs for each coefficient."""
 N_BLOCK = 1024
 """Runs whose terms are held at a time."""

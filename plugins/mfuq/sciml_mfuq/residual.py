@@ -1,4 +1,4 @@
-"""Networks for the cheapest level; for each further one a trend in the cheaper ones and a Gaussian process on the rest."""
+"""Networks for the cheapest level; above, level by level, a trend in the cheaper ones and a Gaussian process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sciml.config import setting
-from sciml_mfuq.graph import columns_of, parents_of
+from sciml_mfuq.graph import columns_of, padded, parents_of
 from sciml_mfuq.increment import GPOptions
 from sciml_mfuq.links import Evidence, Link, fit_link
 from sciml_mfuq.model import Predictor
-from sciml_mfuq.net_fit import Data, fit_ensemble, fold_error
+from sciml_mfuq.net_fit import Data, fit_ensemble, fold_error, noise_variance
 from sciml_mfuq.nets import Ensemble, NetOptions
 from sciml_mfuq.samples import Array, Level, Samples
 
@@ -28,7 +28,9 @@ N_CHUNK = 2048
 class ResidualOptions:
     """How each level is modelled."""
 
-    low: str = setting("auto", "model of a level without cheaper ones: net, gp, or auto for the better at left-out runs")
+    low: str = setting(
+        "auto", "model of a level without cheaper ones: net, gp, or auto for the better at left-out runs"
+    )
     slopes: bool = setting(False, "whether the slopes of the cheaper levels are columns too, for shifted functions")
     net: NetOptions | None = setting(None, "networks; none: what suits the number of runs")
     process: GPOptions = setting(GPOptions(), "Gaussian processes")
@@ -50,7 +52,9 @@ class Residual(Predictor):
 
     engine: ClassVar[str] = "residual"
 
-    def __init__(self, columns: Sequence[Sequence[int]], models: Sequence[Mapping[str, Any]], slopes: bool = False) -> None:
+    def __init__(
+        self, columns: Sequence[Sequence[int]], models: Sequence[Mapping[str, Any]], slopes: bool = False
+    ) -> None:
         super().__init__()
         self.columns = [tuple(one) for one in columns]
         self.parents = parents_of(self.columns)
@@ -74,8 +78,9 @@ class Residual(Predictor):
         low : (batch, parent), values of the levels that the truth looks at, where they were run at the points; in place
             of what is predicted of them.
         """
-        lows: Sequence[Tensor | None] = [None] * len(x) if low is None else low.split(N_CHUNK)
-        parts = [self._known(part, len(self.models) - 1, given) for part, given in zip(x.split(N_CHUNK), lows)]
+        top, chunks = len(self.models) - 1, x.split(N_CHUNK)
+        lows: Sequence[Tensor | None] = [None] * len(chunks) if low is None else low.split(N_CHUNK)
+        parts = [self._known(part, top, given) for part, given in zip(chunks, lows, strict=True)]
         mean, variance = (torch.cat(column) for column in zip(*parts, strict=True))
         return mean, variance.clamp_min(1e-300).sqrt()
 
@@ -135,8 +140,7 @@ def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = Resi
         if not residual.parents[number]:
             residual.models.append(_lowest(level, seen, options, seed))
             continue
-        full = torch.zeros(len(level.x), samples.n_feature, dtype=torch.float64)
-        full[:, list(columns[number])] = torch.as_tensor(level.x)
+        full = torch.as_tensor(padded(level, samples.n_feature))
         given = None if low is None or level is not samples.truth else torch.as_tensor(low).reshape(len(full), -1)
         with torch.no_grad():
             values, variance = residual.below(full, number, given)
@@ -144,12 +148,6 @@ def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = Resi
         residual.models.append(fit_link(evidence, variance, options.process, seed))
     residual.noise_std = noise_variance(samples.truth).mean().sqrt()
     return residual
-
-
-def noise_variance(level: Level) -> Tensor:
-    """Return the known noise variance (run,) of a level, zero where none is known."""
-    noise = torch.as_tensor(0.0 if level.noise is None else level.noise, dtype=torch.float64)
-    return noise.square().expand(len(level.x)).clone()
 
 
 def _lowest(level: Level, box: Tensor, options: ResidualOptions, seed: int) -> nn.Module:
