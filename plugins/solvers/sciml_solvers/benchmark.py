@@ -119,7 +119,7 @@ def _growth(findings: Findings, report: Report, found: Mapping[str, Measured]) -
     counts = {size: solve(problem("solids", size), rtol=rtol).iterations for size in (n // 4, n // 2)}
     counts[n] = found["multigrid"].iterations
     metrics = dict[str, float]()
-    rows = [(f"{size}³", count, None) for size, count in counts.items()]
+    rows: list[tuple[Any, ...]] = [(f"{size}³", count, None) for size, count in counts.items()]
     if _free_bytes() > BYTES_PER_CELL * (2 * n) ** 3:
         task = problem("solids", 2 * n)
         before = resident() if reset_peak() else None

@@ -108,7 +108,7 @@ class LearnedCycle(Network):
         red, black, level, conductance = self._bounded(rows)
         n_active = (rows[:, 0] > 0) * number.flatten().bincount(minlength=len(rows))
         mean = (n_active * level).sum() / n_active.sum().clamp_min(1)
-        coloured = (number + len(rows) * ~red_cells(number)).flatten()
+        coloured = torch.where(red_cells(number), number, number + len(rows)).flatten()
         return {
             "omega": torch.cat([red, black]).index_select(0, coloured).reshape(1, *number.shape),
             "gain": torch.exp(LIMITS[1] * torch.tanh(mean))[None],
@@ -200,7 +200,7 @@ def _with_predicted(levels: Sequence[LevelTensors], predicted: Sequence[Mapping[
     found = []
     for number, (level, values) in enumerate(zip(levels, predicted, strict=False)):
         used = [values[key] for key in ("omega", "gain", "conductance")[: 3 if number else 2]]
-        if not all(bool(torch.isfinite(value).all()) for value in used):
+        if not all(bool(torch.isfinite(value.sum())) for value in used):  # they are bounded: no sum of them overflows
             raise FloatingPointError(
                 f"learned_levels: expected finite factors on level {number}, got NaN or infinity; train the network "
                 "again or use Multigrid"
@@ -216,8 +216,10 @@ def _conducting(level: LevelTensors, conductance: Tensor) -> LevelTensors:
     ground = level.diagonal - _face_sum(level.faces)
     # What rounding leaves of a cell without air is no face to air: a null space must stay one.
     ground = torch.where(ground > 1e-5 * level.diagonal, ground, 0)
-    upper = torch.stack([torch.cat([c.narrow(a, 1, c.shape[a] - 1), c.narrow(a, -1, 1)], a) for a in range(3)])
-    faces = level.faces * 0.5 * (c + upper)
+    half, faces = 0.5 * c, level.faces * (0.5 * c)
+    for axis, n in enumerate(c.shape):
+        weights = level.faces[axis].narrow(axis, 0, n - 1)
+        faces[axis].narrow(axis, 0, n - 1).addcmul_(weights, half.narrow(axis, 1, n - 1))
     return replace(level, faces=faces, diagonal=_face_sum(faces) + c * ground)
 
 
