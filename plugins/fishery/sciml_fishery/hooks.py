@@ -8,6 +8,13 @@ SCIML_API = ">=1,<2"
 
 
 @hookimpl
+def sciml_experiments() -> list[Registration]:
+    """Register `sciml run fishery`."""
+    summary = "Harvest policies of every family against the true optimum, and a rule a manager can read"
+    return [Registration("fishery", "sciml_fishery.experiment:Fishery", summary)]
+
+
+@hookimpl
 def sciml_surrogates() -> list[Registration]:
     """Register the families of policies."""
     families = {
@@ -17,9 +24,9 @@ def sciml_surrogates() -> list[Registration]:
         "predator_escapement": ("PredatorEscapement", "Levels that depend on the predator: twelve readable numbers"),
         "network": ("NeuralPolicy", "A perceptron of log stocks"),
         "table": ("TablePolicy", "Fractions on a grid of stocks"),
-        "smoothed": ("SmoothedPolicy", "A policy smoothed by a Gaussian process"),
     }
     return [
-        Registration(f"fishery.{name}", f"sciml_fishery.policies:{kind}", summary)
-        for name, (kind, summary) in families.items()
+        *(Registration(f"fishery.{name}", f"sciml_fishery.policies:{kind}", s) for name, (kind, s) in families.items()),
+        Registration("fishery.smoothed", "sciml_fishery.smoothing:SmoothedPolicy", "Smoothed by a Gaussian process"),
+        Registration("fishery.optimal", "sciml_fishery.dp:OptimalPolicy", "What dynamic programming prescribes"),
     ]

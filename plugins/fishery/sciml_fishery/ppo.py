@@ -1,0 +1,162 @@
+"""Proximal policy optimization on batched tensors: for models that can be run but not differentiated.
+
+    max E[ min(rho A, clip(rho, 1 - e, 1 + e) A) ],  rho = pi(a | s) / pi_old(a | s)
+
+over a normal policy before the squashing, with generalised advantages A. All environments step as one tensor; an
+episode that ends starts anew in the next step of the same batch.
+
+Source: Schulman et al., arXiv 1707.06347 and 1506.02438. Departures from the usual page of code: the action is squashed
+by the policy's own sigmoid, so that zero can be learned; episodes end after `n_years` and the critic sees the year,
+whereas the paper's training never ends one; rewards are scaled by a constant, not by a running mean.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sciml.config import setting
+from sciml.training import seeded
+from sciml_fishery.models import Model, nominal, see, start, take
+from sciml_fishery.noise import draw
+from sciml_fishery.objectives import CATCH, Objective
+from sciml_fishery.policies import NeuralPolicy, neural
+
+DEATH_SCALE = 0.1  # of rewards: returns of an episode are then of order one to ten
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """How a policy is trained by proximal policy optimization."""
+
+    n_updates: int = setting(200, "updates")
+    n_envs: int = setting(1024, "environments that step together")
+    n_steps: int = setting(32, "steps between updates")
+    n_epochs: int = setting(4, "passes over the data of an update")
+    learning_rate: float = setting(1e-3, "of Adam; falls linearly to zero")
+    discount: float = setting(0.99, "factor of a year in the advantages")
+    trace: float = setting(0.95, "lambda of the advantages")
+    clip: float = setting(0.2, "limit of the ratio of probabilities")
+
+    def __post_init__(self) -> None:
+        counts = self.n_updates, self.n_envs, self.n_steps, self.n_epochs
+        if min(counts) < 1 or not self.learning_rate > 0 or not (0 < self.discount <= 1 and 0 <= self.trace <= 1):
+            raise ValueError(f"ppo: expected counts >= 1, 0 < discount <= 1 and 0 <= trace <= 1, got {self}; correct")
+
+
+@dataclass(frozen=True)
+class PpoState:
+    """Updates and environment steps done, CPU seconds, mean reward of a year, and the policy as it is."""
+
+    update: int
+    n_steps: int
+    cpu_s: float
+    reward: float
+    policy: NeuralPolicy
+
+
+class Actor(nn.Module):
+    """The policy with a log standard deviation and a critic that also sees the year."""
+
+    def __init__(self, policy: NeuralPolicy, n_years: int) -> None:
+        super().__init__()
+        self.policy, self.n_years = policy, n_years
+        self.log_sd = nn.Parameter(torch.full((len(policy.fisheries),), -0.5))
+        layers = nn.Linear(len(policy.sees) + 1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)
+        self.critic = nn.Sequential(*layers)
+
+    def features(self, seen: Tensor) -> Tensor:
+        """Return scaled log stocks."""
+        return (seen.clamp(min=1e-3).log() - self.policy.centre) / self.policy.spread
+
+    def normal(self, seen: Tensor) -> torch.distributions.Normal:
+        """Return the law of the action before the squashing."""
+        return torch.distributions.Normal(self.policy.body(self.features(seen)), self.log_sd.exp())
+
+    def value(self, seen: Tensor, year: Tensor) -> Tensor:
+        """Return the critic's value."""
+        left = (2 * year / self.n_years - 1)[..., None]
+        return self.critic(torch.cat([self.features(seen), left], -1))[..., 0]
+
+
+class Batch:
+    """Environments of one model that restart by themselves; an environment's episodes have numbers of their own."""
+
+    def __init__(self, model: Model, n_envs: int, seed: int, objective: Objective) -> None:
+        self.model, self.seed, self.objective, self.p = model, seed, objective, nominal(model)
+        self.episode = 2**31 + torch.arange(n_envs)
+        self.n_envs, self.n_begun = n_envs, n_envs
+        self.year = torch.zeros(n_envs)
+        self.stock = start(model, self.p, seed, self.episode, torch.float32)
+
+    def step(self, fraction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return reward, whether a species was lost, and whether the episode is over; start anew where it is."""
+        escaped, catch = take(self.model, self.stock, fraction, self.p)
+        noise = draw(self.seed, self.episode, self.year.long(), self.model.takes_noise)
+        grown = self.model.grow(escaped, self.p, self.year, noise)
+        lost = (grown <= self.model.threshold).any(-1)
+        reward = self.objective.utility(catch, fraction) - lost * self.objective.death(self.year)
+        self.year = self.year + 1
+        over = lost | (self.year >= self.model.n_years)
+        self.episode = torch.where(over, self.episode + self.n_envs, self.episode)
+        self.year = torch.where(over, 0.0, self.year)
+        fresh = start(self.model, self.p, self.seed, self.episode, torch.float32)
+        self.stock = torch.where(over[:, None], fresh, grown)
+        return reward, lost, over
+
+
+def train_ppo(model: Model, config: PpoConfig, seed: int, objective: Objective = CATCH) -> Iterator[PpoState]:
+    """Train a network by PPO, yielding a state after every update; its `policy` acts without noise."""
+    actor = Actor(neural(model.sees, model.yields, seed, head="fraction"), model.n_years)
+    optimizer = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
+    batch, generator, began = Batch(model, config.n_envs, seed, objective), seeded(seed, "ppo"), time.process_time()
+    for update in range(config.n_updates):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * (1 - update / config.n_updates)
+        rows, reward = _collect(actor, batch, config, generator)
+        for _ in range(config.n_epochs):
+            for index in torch.randperm(len(rows[0]), generator=generator).chunk(8):
+                loss = _loss(actor, [row[index] for row in rows], config.clip)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(actor.parameters(), 0.5)
+                optimizer.step()
+        n_steps, spent = (update + 1) * config.n_envs * config.n_steps, time.process_time() - began
+        yield PpoState(update + 1, n_steps, spent, reward, copy.deepcopy(actor.policy))
+
+
+def _collect(actor: Actor, batch: Batch, config: PpoConfig, generator: torch.Generator) -> tuple[list[Tensor], float]:
+    """Return observations, years, actions, log probabilities, advantages and targets, all (sample, ...)."""
+    kept: list[list[Tensor]] = []
+    with torch.no_grad():
+        for _ in range(config.n_steps):
+            seen, year = see(batch.model, batch.stock, batch.p), batch.year
+            law, value = actor.normal(seen), actor.value(seen, year)
+            action = law.mean + law.stddev * torch.randn(law.mean.shape, generator=generator)
+            reward, lost, over = batch.step(torch.sigmoid(action - 1))
+            kept.append([seen, year, action, law.log_prob(action).sum(-1), value, DEATH_SCALE * reward, over.float()])
+        seen, year, action, chance, value, reward, over = (torch.stack(column) for column in zip(*kept, strict=True))
+        ahead = actor.value(see(batch.model, batch.stock, batch.p), batch.year)
+        following = torch.cat([value[1:], ahead[None]])
+        advantage, trace = torch.zeros_like(reward), torch.zeros_like(ahead)
+        for t in reversed(range(config.n_steps)):
+            error = reward[t] + config.discount * (1 - over[t]) * following[t] - value[t]
+            trace = error + config.discount * config.trace * (1 - over[t]) * trace
+            advantage[t] = trace
+    target = advantage + value
+    columns = [column.flatten(0, 1) for column in (seen, year, action, chance, advantage, target)]
+    return columns, float(reward.mean()) / DEATH_SCALE
+
+
+def _loss(actor: Actor, rows: list[Tensor], clip: float) -> Tensor:
+    seen, year, action, chance, advantage, target = rows
+    law = actor.normal(seen)
+    ratio = (law.log_prob(action).sum(-1) - chance).exp()
+    gain = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
+    surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain).mean()
+    return -surrogate + 0.5 * ((actor.value(seen, year) - target) ** 2).mean()

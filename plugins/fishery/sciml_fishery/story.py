@@ -1,0 +1,175 @@
+"""The report of a fishery run: the table of strategies, policies as pictures, the rule, and who wins where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sciml import Report
+from sciml.report import plot_style
+from sciml_fishery import figures
+from sciml_fishery.compare import TITLES
+from sciml_fishery.policies import PredatorEscapement
+from sciml_fishery.rules import count_numbers
+
+if TYPE_CHECKING:
+    from sciml_fishery.dp import OptimalPolicy
+    from sciml_fishery.experiment import Findings
+
+MAPPED = ("optimum", "network", "rule", "escapement")
+
+
+def tell(findings: Findings) -> Report:
+    """Return the report, with every figure drawn."""
+    model, rows = findings.model, findings.strategies
+    report = Report(
+        f"Fishery control, model {model.name}",
+        f"A stock of {len(model.species)} species under {len(model.fished)} fisheries for {model.n_years} years. Every "
+        f"policy is judged on the same {findings.config.n_test:,} fresh episodes, none of which it was chosen on. The "
+        "reward is the sum of the catches, less 100 / (t + 1) where a species is lost in the year t.",
+    )
+    best = max((n for n in rows if TITLES[n][1] == "constant"), key=lambda n: rows[n].outcome.mean)
+    facts: dict[str, Any] = {
+        "readable rule, reward": rows["rule"].outcome.mean,
+        "episodes without a loss (%)": 100 * rows["rule"].outcome.survival,
+        f"over {TITLES[best][0]}": rows["rule"].outcome.mean / rows[best].outcome.mean,
+        "over the network": findings.metrics["rule_over_network"],
+    }
+    if "optimum" in rows:
+        facts["of the optimum (%)"] = 100 * rows["rule"].outcome.mean / rows["optimum"].outcome.mean
+    report.facts(facts)
+    with plot_style():
+        for chapter in (_strategies, _rule, _policies, _front, _robust, _learning):
+            chapter(report, findings)
+    return report
+
+
+def _strategies(report: Report, findings: Findings) -> None:
+    rows = findings.strategies
+    top = rows["optimum"].outcome.mean if "optimum" in rows else None
+    order = sorted(rows, key=lambda name: -rows[name].outcome.mean)
+    lines = []
+    for name in order:
+        one = rows[name].outcome
+        percent = None if top is None else round(100 * one.mean / top, 1)
+        paper = round(float(one.paper_reward.double().mean()), 2)
+        cells = (f"{one.mean:.2f} ± {one.error:.2f}", round(100 * one.survival, 1), percent, paper)
+        lines.append((TITLES[name][0], *cells, float(f"{rows[name].cpu_s:.3g}")))
+    report.section("Strategies")
+    columns = (
+        "strategy",
+        "reward",
+        "survival (%)",
+        "of the optimum (%)",
+        "reward as the paper counts",
+        "found in (CPU s)",
+    )
+    note = "The paper counts neither the last year nor the loss. ± is a standard error."
+    report.table(columns, lines, note, [order.index("rule")])
+    learned = {name: rows[name].outcome.mean for name in rows if TITLES[name][1] == "learned"}
+    constant = {name: rows[name].outcome.mean for name in rows if TITLES[name][1] == "constant"}
+    winner, other = max(learned, key=lambda n: learned[n]), max(constant, key=lambda n: constant[n])
+    if learned[winner] > constant[other]:
+        report.text(
+            f"The best learned policy ({TITLES[winner][0]}) earns **{100 * (learned[winner] / constant[other] - 1):.1f} %** "
+            f"more than the best constant one ({TITLES[other][0]})."
+        )
+    else:
+        report.text(f"**A constant policy wins here**: {TITLES[other][0]} earns more than every learned one.")
+    if findings.model.n_years == 200:
+        report.text(
+            "The loss of a species costs at most 1 after the year 100, so that the largest reward goes with selling out "
+            "in the end: read reward and survival together."
+        )
+    report.figure(
+        "rewards", figures.rewards(rows), "Rewards of the episodes; dots are means. Low tails are cut at 1 %."
+    )
+
+
+def _rule(report: Report, findings: Findings) -> None:
+    rule = findings.strategies["rule"].policy
+    assert isinstance(rule, PredatorEscapement)
+    ratio = findings.metrics["rule_over_network"]
+    report.section(
+        "The rule",
+        f"{count_numbers(rule)} numbers; also in `rule.csv` and `rule.md` of this folder. Find the level at the predator's "
+        "stock, leave it, and take the given share of what exceeds it. "
+        f"It earns **{100 * ratio:.1f} %** of the network's reward.",
+    )
+    levels = rule.level.detach().clamp(min=0).T.tolist()
+    lines = [(knot, *(round(x, 3) for x in row)) for knot, row in zip(rule.config["knots"], levels, strict=True)]
+    lines.append(("share of the surplus", *(round(g, 3) for g in rule.gain.tolist())))
+    predator = findings.model.species[-1]
+    report.table((f"predator {predator}", *(f"leave of {n}" for n in rule.fisheries)), lines)
+    if len(findings.model.species) > 1:
+        optimal: Any = findings.strategies["optimum"].policy if "optimum" in findings.strategies else None
+        year = findings.model.n_years / 2
+        drawn: OptimalPolicy | None = optimal
+        report.figure(
+            "rule", figures.rule_levels(findings.model, rule, drawn, year),
+            "What is left of each stock. The optimum is that of one year with both prey at 1.2; it looks at prey too.",
+        )  # fmt: skip
+
+
+def _policies(report: Report, findings: Findings) -> None:
+    model, rows = findings.model, findings.strategies
+    chosen = {name: rows[name].policy for name in MAPPED if name in rows}
+    year = model.n_years / 2
+    report.section("Policies")
+    if len(model.species) == 1:
+        drawn, caption = figures.one_stock(chosen, model.top[0], year), f"Fractions in year {year:.0f}."
+    else:
+        drawn = figures.maps(model, chosen, year)
+        caption = (
+            f"Fraction of each stock to fish in year {year:.0f}, the other prey at 0.6; below the white line none."
+        )
+    report.figure("policies", drawn, caption)
+    report.figure(
+        "trajectories", figures.trajectories(model, findings.paths),
+        "Median and middle 80 % of the stocks that are still there, in carrying capacities; the dotted line is where a "
+        "species counts as lost.",
+    )  # fmt: skip
+
+
+def _front(report: Report, findings: Findings) -> None:
+    report.section("Reward and survival", "The upper right is where a manager wants to be.")
+    is_m4 = findings.model.name == "M4"
+    drawn = figures.front(findings.strategies, findings.front, findings.fractions, is_m4)
+    published = " Hollow: the paper's numbers, 100 episodes." if is_m4 else ""
+    report.figure("front", drawn, f"Mean reward against survival on the same fresh episodes.{published}")
+    if findings.front:
+        rows = [(cost, round(100 * survival, 1), round(reward, 2)) for cost, survival, reward in findings.front]
+        report.table(("further cost of a loss", "survival (%)", "reward"), rows, "Optima by dynamic programming.")
+
+
+def _robust(report: Report, findings: Findings) -> None:
+    spread = findings.config.robust.spread
+    report.section(
+        "When the parameters are not what one thinks",
+        f"Every parameter of every episode times N(1, {spread:g}²). The robust rule was trained on such episodes, with "
+        "others; it gains in the worst twentieth what it may lose at the nominal parameters.",
+    )
+    lines = [
+        (
+            TITLES[name][0],
+            round(one.noisy.mean, 2),
+            round(one.noisy.quantile(0.05), 2),
+            round(100 * one.noisy.survival, 1),
+        )
+        for name, one in sorted(findings.strategies.items(), key=lambda item: -item[1].noisy.mean)
+    ]
+    report.table(("strategy", "mean reward", "5 % quantile", "survival (%)"), lines)
+
+
+def _learning(report: Report, findings: Findings) -> None:
+    goal = findings.strategies["mortality"].outcome.mean
+    report.section("Learning")
+    report.figure(
+        "learning", figures.learning(findings.curves, goal),
+        "Returns of the training episodes: expectations given that nothing is lost by chance for gradients through the "
+        "simulation; for PPO the mean reward of a year, exploration and restarts included, times the years.",
+    )  # fmt: skip
+    report.text(
+        "In the paper's own data constant escapement beats both learned policies in two of its variants: ZABIOTIC with "
+        "two fisheries (36.5 against 33.2 and 33.1) and V0DRIFT with one (11.1 against 8.7 and 8.5). "
+        "`sciml bench fishery` runs both."
+    )
