@@ -13,7 +13,7 @@ from torch import Tensor
 from sciml_mfuq.cokriging import CoKriging, fit_cokriging
 from sciml_mfuq.samples import Array, Level, Samples
 
-N_REFERENCE, N_CANDIDATE = 256, 512
+N_REFERENCE, N_CANDIDATE = 256, 768
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def laminar_chain(
     Parameters
     ----------
     output : lift_coefficient, drag_coefficient or moment_coefficient.
-    n_neuralfoil, n_xfoil : runs of these two; Nektar++ has its three recorded ones, with their standard errors.
+    n_neuralfoil, n_xfoil : runs of these two, none of NeuralFoil if 0; Nektar++ has its three recorded ones, with their
+        standard errors.
     execution : of XFOIL.
     """
     names, (low, high) = ("angle_of_attack",), (min(RECORDED_ANGLES), max(RECORDED_ANGLES))
@@ -58,13 +59,14 @@ def laminar_chain(
     def angles(n: int) -> xr.Dataset:
         return xr.Dataset({names[0]: ("batch", np.linspace(low, high, n), {"units": "degree"})})
 
-    surrogate = NeuralFoil(inputs=names, reynolds=RECORDED_REYNOLDS)
+    levels = []
+    if n_neuralfoil:
+        surrogate = NeuralFoil(inputs=names, reynolds=RECORDED_REYNOLDS)
+        runs = surrogate(angles(n_neuralfoil))
+        levels.append(level_of_runs("neuralfoil", runs, output, names, COST_S["neuralfoil"]))
     # at this Reynolds number a cold start jumps between two solutions
     numerics, run = Numerics(angle_step=1.0), execution or Execution()
     panels = Xfoil(inputs=names, flow=Flow(RECORDED_REYNOLDS, mach=0.0), numerics=numerics, execution=run)
-    levels = (
-        level_of_runs("neuralfoil", surrogate(angles(n_neuralfoil)), output, names, COST_S["neuralfoil"]),
-        level_of_runs("xfoil", panels(angles(n_xfoil)), output, names, COST_S["xfoil"]),
-        level_of_runs("nektar", nektar_table(), output, names, COST_S["nektar"]),
-    )
-    return Samples(levels, np.array([[low, high]]))
+    levels.append(level_of_runs("xfoil", panels(angles(n_xfoil)), output, names, COST_S["xfoil"]))
+    levels.append(level_of_runs("nektar", nektar_table(), output, names, COST_S["nektar"]))
+    return Samples(tuple(levels), np.array([[low, high]]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sciml.config import setting
-from sciml_mfuq.increment import Below, GPOptions, Increment, fit_increment
+from sciml_mfuq.increment import Below, GPOptions, Increment, fit_increment, trends
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.process import Belief, Posterior, in_chunks
 from sciml_mfuq.samples import Samples
@@ -129,9 +130,12 @@ class CoKriging(Predictor):
         """Return the mean (batch,) of the last level at points of the unit box, in standard units."""
         return in_chunks(lambda some: self.beliefs(some)[-1].mean, u, self._n_held)
 
-    def covariance_at(self, u: Tensor) -> Tensor:
-        """Return the covariance (batch, batch) of the last level at points of the unit box, in standard units."""
-        known = self.beliefs(u)
+    def covariance_at(self, u: Tensor, n_level: int | None = None) -> Tensor:
+        """Return the covariance (batch, batch) of a level at points of the unit box, in standard units.
+
+        The last level by default, else the highest of the `n_level` lowest.
+        """
+        known = self.beliefs(u, n_level)
         return self._covariance(len(known) - 1, u, known, u, known)
 
     def _carried(self, number: int, u: Tensor, known: list[Belief], v: Tensor, at_v: list[Belief]) -> Tensor:
@@ -168,7 +172,7 @@ def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = Co
         for number in range(len(samples.levels)):
             data = scaled(samples, number)
             rhos = ["none"] if number == 0 else ["constant", "linear"] if options.rho == "auto" else [options.rho]
-            forms = [(rho, options.process.trend) for rho in rhos]
+            forms = list(product(rhos, trends(options.process, len(data.y))))
             below = Below(model.mean_at, model.covariance_at) if number else None
             model.increments.append(fit_increment(data, below, forms, options.process, seed + 1000 * number))
     top = model.increment(-1)

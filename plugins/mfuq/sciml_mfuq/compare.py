@@ -97,6 +97,9 @@ def compare(
         of_case = {engine: one for (name, engine, s), one in found.items() if (name, s) == (case, seed)}
         if any(name in of_case for name in candidates):
             choices[case, seed] = chosen(of_case, candidates)
+        elif any(task.engine in candidates for task in tasks if (task.case, task.seed) == (case, seed)):
+            why = next(text for (name, _, s), text in failures.items() if (name, s) == (case, seed))
+            raise ValueError(f"{case}, seed {seed}: expected a fit by some engine, got none: {why}")
     return Comparison(found, failures, choices)
 
 

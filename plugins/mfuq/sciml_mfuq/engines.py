@@ -35,6 +35,8 @@ ENGINES: dict[str, Engine] = {
     "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.nargp", "fit_nargp", "NARGP"),
     "composite": Engine("composite network", "sciml_mfuq.composite", "fit_composite", "Composite"),
     "residual": Engine("network and GP of the rest", "sciml_mfuq.residual", "fit_residual", "Residual"),
+    "deep_ensemble": Engine("networks of the truth alone", "sciml_mfuq.ensembles", "fit_deep_ensemble", "DeepEnsemble"),
+    "dropout": Engine("dropout, truth alone", "sciml_mfuq.ensembles", "fit_dropout", "Dropout"),
 }
 CANDIDATES = ("gp", "cokriging", "nargp", "composite", "residual")
 """Engines among which the automatic choice is made by default."""

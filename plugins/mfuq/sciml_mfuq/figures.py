@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sciml.report import CYCLE, new_figure, plot_style
+from sciml_mfuq.distribution import Distribution
 from sciml_mfuq.samples import Array, Samples
 
 Z95 = 1.959964
@@ -18,7 +19,7 @@ GREY, PALE = "#39424a", "#c9d0d5"
 
 @dataclass(frozen=True)
 class Curve:
-    """A function of one input: grid (n,), truth, cheap level, mean and standard deviation there, and the runs."""
+    """A function of one input: grid (n,), truth (NaN if unknown), cheap level, mean and std there, and the runs."""
 
     x: Array
     truth: Array
@@ -38,7 +39,7 @@ class Prediction:
 
 
 @plot_style()
-def curves(found: Mapping[str, Curve]) -> Figure:
+def curves(found: Mapping[str, Curve], xlabel: str = "x", ylabel: str = "y") -> Figure:
     """Draw functions of one input: the truth, the cheap level, the model with its 95 % interval, the runs."""
     n_cols = min(2, len(found))
     n_rows = -(-len(found) // n_cols)
@@ -49,12 +50,13 @@ def curves(found: Mapping[str, Curve]) -> Figure:
         low, high = one.mean - Z95 * one.std, one.mean + Z95 * one.std
         panel.fill_between(one.x, low, high, color=CYCLE[0], alpha=0.25, lw=0, label="95 % interval")
         panel.plot(one.x, one.low, color=CYCLE[4], ls="--", lw=1.2, label="cheap level")
-        panel.plot(one.x, one.truth, color=GREY, lw=1.2, label="truth")
+        if np.isfinite(one.truth).any():
+            panel.plot(one.x, one.truth, color=GREY, lw=1.2, label="truth")
         panel.plot(one.x, one.mean, color=CYCLE[0], label="model")
         panel.plot(one.samples.truth.x[:, 0], one.samples.truth.y, "o", color=CYCLE[1], ms=5, label="runs of the truth")
-        values = np.concatenate([one.truth, one.low])
+        values = np.concatenate([one.truth[np.isfinite(one.truth)], one.low, one.samples.truth.y])
         margin = 0.3 * np.ptp(values)
-        panel.set(title=title, xlabel="x", ylabel="y", ylim=(values.min() - margin, values.max() + margin))
+        panel.set(title=title, xlabel=xlabel, ylabel=ylabel, ylim=(values.min() - margin, values.max() + margin))
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
@@ -158,6 +160,22 @@ def densities(found: Mapping[str, Law1D]) -> Figure:
         row[1].plot(one.y, one.cdf, color=CYCLE[0], ls="--")
         row[0].set(title=title, xlabel=one.label, ylabel="density")
         row[1].set(title=title, xlabel=one.label, ylabel="distribution function")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+@plot_style()
+def laws(found: Mapping[str, Distribution]) -> Figure:
+    """Draw densities of outputs, each with the 95 % band of its sampling error and the model's own error."""
+    figure, axes = new_figure(1, len(found), 4.4 * len(found), 3.2)
+    for panel, (title, one) in zip(axes[0], found.items(), strict=True):
+        y = one.grid(300)
+        density = one.pdf(y)
+        low, high = density.interval()
+        panel.fill_between(y, np.maximum(low, 0), high, color=CYCLE[0], alpha=0.25, lw=0, label="95 % band")
+        panel.plot(y, density.value, color=CYCLE[0], label="density")
+        panel.set(title=title, xlabel=f"{title} ({one.unit})", ylabel="density")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

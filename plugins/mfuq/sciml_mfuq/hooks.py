@@ -8,6 +8,13 @@ SCIML_API = ">=1,<2"
 
 
 @hookimpl
+def sciml_experiments() -> list[Registration]:
+    """Register `sciml run mfuq`."""
+    about = "Several fidelities of functions and of an aerofoil: predictions, intervals, distributions"
+    return [Registration("mfuq", "sciml_mfuq.experiment:MultiFidelityUq", about)]
+
+
+@hookimpl
 def sciml_operators() -> list[Registration]:
     """Register the simulators of an aerofoil."""
     return [

@@ -55,22 +55,21 @@ class Assessment:
     line: tuple[Array, Array] | None
 
 
-def assess(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Fit and judge; the fields of a `Task` in, numbers and arrays out, as `sciml.executor.sweep` wants them."""
-    wanted = Task(**{**task, "counts": tuple(task["counts"]) if task["counts"] else None})
-    case = CASES[wanted.case]
-    samples = case.sample(wanted.seed, wanted.counts)
+def assess(task: Task) -> dict[str, Any]:
+    """Fit and judge; numbers and arrays out, as `sciml.executor.sweep` wants them."""
+    case = CASES[task.case]
+    samples = case.sample(task.seed, task.counts)
     with one_core():
         start = time.process_time()
-        predict, size = _fitted(wanted.engine, samples, wanted.seed)
+        predict, size = _fitted(task.engine, samples, task.seed)
         found: dict[str, Any] = {"fit_cpu_s": time.process_time() - start, "n_bytes": size}
-        found["mean"], found["std"] = predict(case.test_points(wanted.n_test, wanted.seed))
+        found["mean"], found["std"] = predict(case.test_points(task.n_test, task.seed))
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if case.n_feature == 1:
             found["line_mean"], found["line_std"] = predict(case.scaled(np.linspace(0, 1, N_LINE)[:, None]))
-        if wanted.with_evidence and wanted.engine in ENGINES:
+        if task.with_evidence and task.engine in ENGINES:
             start = time.process_time()
-            out = hold_out(wanted.engine, samples, wanted.seed)
+            out = hold_out(task.engine, samples, task.seed)
             found |= {"held_truth": out.truth, "held_mean": out.mean, "held_std": out.std}
             found["evidence_cpu_s"] = time.process_time() - start
     return found
