@@ -26,6 +26,9 @@ class CoKrigingOptions:
     process: GPOptions = setting(GPOptions(), "how the process of each level is fitted")
 
 
+DEFAULT = CoKrigingOptions()
+
+
 class CoKriging(Predictor):
     r"""Autoregressive co-kriging of any number of levels, whose runs need not be nested.
 
@@ -149,7 +152,7 @@ class CoKriging(Predictor):
         return k if number == 0 else k + self._carried(number, u, known, v, at_v)
 
 
-def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = CoKrigingOptions()) -> CoKriging:
+def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = DEFAULT) -> CoKriging:
     """Return co-kriging fitted to the runs of all levels.
 
     Parameters

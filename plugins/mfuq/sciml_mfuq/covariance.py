@@ -15,7 +15,7 @@ ROOT5 = math.sqrt(5.0)
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return ``|a_i - b_j|^2`` (..., n, m) of points (..., n, column) and (..., m, column), without an array of pairs."""
+    """Return ``|a_i - b_j|^2`` (..., n, m) of points (..., n, column) and (..., m, column)."""
     centre = b.mean(-2, keepdim=True)  # points near the origin lose fewest digits in the difference below
     a, b = a - centre, b - centre
     product = a @ b.mT

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sciml_mfuq.increment import GPOptions, Increment, fit_increment
+from sciml_mfuq.increment import GPOptions, Increment, fit_increment, trends
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.process import Belief, Posterior, in_chunks
 from sciml_mfuq.reml import Likelihood, Runs
 from sciml_mfuq.samples import Array, Samples
 from sciml_mfuq.scaling import scaled, unit_box
+
+DEFAULT = GPOptions()
 
 
 class GPPredictor(Predictor):
@@ -77,7 +79,7 @@ class GPPredictor(Predictor):
         return (residual * self.increment.scale).numpy(), (variance.sqrt() * self.increment.scale).numpy()
 
 
-def fit_gp(samples: Samples, *, seed: int, options: GPOptions = GPOptions()) -> GPPredictor:
+def fit_gp(samples: Samples, *, seed: int, options: GPOptions = DEFAULT) -> GPPredictor:
     """Return kriging fitted to the runs of the truth; the cheap levels are not looked at.
 
     Parameters
@@ -95,7 +97,8 @@ def fit_gp(samples: Samples, *, seed: int, options: GPOptions = GPOptions()) -> 
     """
     data = scaled(samples.truth_only(), 0)
     with torch.no_grad():
-        increment = fit_increment(data, None, [("none", options.trend)], options, seed)
+        forms = [("none", trend) for trend in trends(options, len(data.y))]
+        increment = fit_increment(data, None, forms, options, seed)
     model = GPPredictor(samples.n_feature, increment.config)
     model.increment = increment
     model.low, model.width = unit_box(samples)

@@ -16,10 +16,10 @@ from sciml_mfuq.process import Process, require_memory, spread_points
 from sciml_mfuq.reml import Likelihood, Priors, Runs
 from sciml_mfuq.samples import Array
 from sciml_mfuq.scaling import Scaled
-from sciml_mfuq.search import descend, draw, find_mode
+from sciml_mfuq.search import descend, draw, find_mode, polish
 
 N_DRAWN = 64, 320
-"""Up to the first number of runs all draws are made, up to the second half of them, beyond that the mode stands alone."""
+"""Runs up to which all draws are made, and up to which half of them; of more runs the mode stands alone."""
 
 N_LEARN_NOISE = 12
 """Runs from which on noise is learned where it is not known."""
@@ -36,7 +36,7 @@ class GPOptions:
     """How a Gaussian process is fitted."""
 
     kernel: str = setting("auto", "correlation: matern52, rbf, or auto for rbf where the runs clearly favour it")
-    trend: str = setting("linear", "constant or linear; slopes have a prior")
+    trend: str = setting("auto", "constant, linear (slopes have a prior), or auto for what the runs favour")
     noise: str = setting("auto", "learned, none, or auto: learned from 12 runs on; given noise is used as given")
     n_draw: int = setting(16, "draws of the parameters that are averaged over where there are few runs")
     max_exact: int = setting(5000, "runs up to which each counts by itself")
@@ -46,11 +46,13 @@ class GPOptions:
 OF_INCREMENTS = Priors(variance=(-2.0, 3.0))
 """What one level adds to another may be much smaller than either."""
 
+DEFAULT_PRIORS = Priors()
+
 Terms: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 def most_likely(
-    runs: Runs, terms: Terms, options: GPOptions, generator: np.random.Generator, priors: Priors = Priors()
+    runs: Runs, terms: Terms, options: GPOptions, generator: np.random.Generator, priors: Priors = DEFAULT_PRIORS
 ) -> tuple[Likelihood, Array]:
     """Return the likelihood of the kind of correlation that the runs favour, and its mode."""
     kinds = KINDS if options.kernel == "auto" else (options.kernel,)
@@ -63,7 +65,8 @@ def most_likely(
         found.append((likelihood, find_mode(likelihood, generator)))
     is_few = len(runs.target) < N_PER_COLUMN * max(len(columns) for columns in terms)
     handicap = {"rbf": EARNED * is_few, "matern52": 0.0}
-    return min(found, key=lambda pair: pair[0].value(pair[1]) + handicap[pair[0].kernel.kind])
+    best, mode = min(found, key=lambda pair: pair[0].value(pair[1]) + handicap[pair[0].kernel.kind])
+    return best, polish(best, mode)
 
 
 def draws(
@@ -236,3 +239,10 @@ def _precision(form: str, n_column: int, variance: float) -> Tensor:
 
 def _carrying(runs: Runs, factor: Tensor, below: Tensor) -> Runs:
     return replace(runs, carried=factor[:, None] * factor * below)
+
+
+def trends(options: GPOptions, n_run: int) -> list[str]:
+    """Return the forms of the trend to be tried; of many runs the general one is good enough."""
+    if options.trend != "auto":
+        return [options.trend]
+    return ["constant", "linear"] if n_run <= N_DRAWN[1] else ["linear"]

@@ -21,6 +21,7 @@ from sciml_mfuq.increment import (
     fitted_rows,
     most_likely,
     runs_of,
+    trends,
 )
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.process import Posterior, in_chunks
@@ -44,10 +45,11 @@ NODES = ((0.0, 2 / 3), (3**0.5, 1 / 6), (-(3**0.5), 1 / 6))
 class NARGPOptions:
     """How nonlinear autoregression is fitted."""
 
-    features: str = setting(
-        "auto", "of the level below: value, derivative (value and slopes), or auto for the likelier"
-    )
+    features: str = setting("auto", "seen of the level below: value, derivative (value and slopes), or auto")
     process: GPOptions = setting(GPOptions(), "how the process of each level is fitted")
+
+
+DEFAULT = NARGPOptions()
 
 
 class NARGP(Predictor):
@@ -152,7 +154,7 @@ def joined(u: Tensor, below: Tensor, slopes: Tensor) -> Tensor:
     return torch.cat([u, WIDTH * below[:, None], WIDTH * slopes], 1)
 
 
-def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = NARGPOptions()) -> NARGP:
+def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = DEFAULT) -> NARGP:
     """Return nonlinear autoregression fitted to the runs of all levels.
 
     Parameters
@@ -172,7 +174,8 @@ def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = NARGPOptio
     model.low, model.width = unit_box(samples)
     with torch.no_grad():
         first = scaled(samples, 0)
-        model.increments.append(fit_increment(first, None, [("none", options.process.trend)], options.process, seed))
+        forms = [("none", trend) for trend in trends(options.process, len(first.y))]
+        model.increments.append(fit_increment(first, None, forms, options.process, seed))
         for number in range(1, len(samples.levels)):
             _add_level(model, scaled(samples, number), options, seed + 1000 * number)
     top = model.increment(len(samples.levels) - 1)
@@ -185,7 +188,7 @@ def _add_level(model: NARGP, data: Scaled, options: NARGPOptions, seed: int) -> 
     generator = np.random.default_rng([seed, 7])
     below = model.moments(data.u, number - 1)[:, 0]
     rows = fitted_rows(len(data.y), options.process, generator)
-    form = ("constant", options.process.trend)
+    form = ("constant", trends(options.process, len(data.y))[-1])
     tried = []
     for word in _words(options.features, len(model.increment(number - 1).columns)):
         slopes = _scaled_slopes(model, data, number, word)

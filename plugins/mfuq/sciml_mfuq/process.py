@@ -19,7 +19,7 @@ N_CHUNK = 2**21
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, n_held: int) -> Tensor:
-    """Return function(x) row by row, in so many rows at a time that memory stays flat; each row needs n_held numbers."""
+    """Return function(x), a few rows at a time, so that memory stays flat; each row needs n_held numbers."""
     return torch.cat([function(rows) for rows in x.split(max(1, N_CHUNK // max(1, n_held)))])
 
 

@@ -1,4 +1,4 @@
-"""The restricted likelihood of a Gaussian process with a linear trend: value, gradient and leave-one-out, closed form."""
+"""The restricted likelihood of a Gaussian process with a linear trend: value, gradient and leave-one-out."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Likelihood:
         return self._solved(theta).beta
 
     def leave_one_out(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return, of each run, its residual and variance (run,) when predicted from the others, trend and noise included.
+        """Return residual and variance (run,) of each run when predicted from the others, trend and noise included.
 
         ``residual_i = (B y)_i / B_ii,  variance_i = 1 / B_ii``
         """

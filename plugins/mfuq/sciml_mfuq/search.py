@@ -13,7 +13,7 @@ from sciml_mfuq.reml import Likelihood
 from sciml_mfuq.samples import Array
 
 N_SUBSET = 1200
-"""Of more runs, a random subset of this size finds the mode first; all runs polish it."""
+"""Of many more runs, a random subset of this size finds the mode, for `polish` to go on from."""
 
 WIDEN = 1.5
 """Factor of the standard deviations of the Laplace approximation around which draws are made."""
@@ -37,8 +37,7 @@ def find_mode(likelihood: Likelihood, generator: np.random.Generator, *, n_start
     n_run = len(likelihood.runs.target)
     if n_run > 1.5 * N_SUBSET:
         rows = torch.as_tensor(np.sort(generator.choice(n_run, N_SUBSET, replace=False)))
-        start = find_mode(likelihood.on(likelihood.runs.some(rows)), generator, n_start=n_start, n_step=n_step)
-        return descend(likelihood, start, 6)
+        return find_mode(likelihood.on(likelihood.runs.some(rows)), generator, n_start=n_start, n_step=n_step)
     mean, std = (value.numpy() for value in likelihood.prior())
     guesses = [mean + shift * std for shift in (-2.0, -1.2, -0.5, 0.0, 0.6, 1.2)]
     draws = qmc.Sobol(len(mean), rng=generator).random(8)
@@ -46,6 +45,11 @@ def find_mode(likelihood: Likelihood, generator: np.random.Generator, *, n_start
     guesses.sort(key=likelihood.value)
     ends = [descend(likelihood, guess, n_step) for guess in guesses[:n_start]]
     return min(ends, key=likelihood.value)
+
+
+def polish(likelihood: Likelihood, mode: Array) -> Array:
+    """Return a mode that a subset of the runs found after some steps with all of them; any other as it is."""
+    return descend(likelihood, mode, 6) if len(likelihood.runs.target) > 1.5 * N_SUBSET else mode
 
 
 def descend(likelihood: Likelihood, start: Array, n_step: int) -> Array:
