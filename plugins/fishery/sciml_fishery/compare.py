@@ -120,7 +120,9 @@ def _learn(
     with run.progress.track(config.ppo.n_updates, TITLES["ppo"][0]) as update:
         curve: Curve = []
         for state in train_ppo(model, config.ppo, run.seed):
-            curve.append((state.cpu_s, state.reward * model.n_years))
+            if state.update % 5 == 0:  # on the episodes of the search; PPO's own CPU clock does not count this
+                seen = simulate(model, state.policy.fraction, seed=run.seed, episodes=config.search.n_episodes)
+                curve.append((state.cpu_s, seen.mean))
             update(state.update, f"reward of a year {state.reward:.3g}")
     policies["ppo"] = state.policy, state.cpu_s
     curves["ppo"] = curve

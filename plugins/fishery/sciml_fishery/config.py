@@ -8,7 +8,7 @@ from sciml.config import setting
 from sciml_fishery.bptt import BpttConfig
 from sciml_fishery.models import Model
 from sciml_fishery.ppo import PpoConfig
-from sciml_fishery.three_species import VARIANTS, Reading, published, variant
+from sciml_fishery.three_species import CODE, VARIANTS, Reading, published, variant
 
 MODELS = ("M1", "M2", "M3", "M4")
 
@@ -81,7 +81,7 @@ class FisheryConfig:
             wanted = f"one of {', '.join((*MODELS, *VARIANTS))} with 1 or 2 fisheries"
             raise ValueError(f"model: expected {wanted}, got {self.model!r} with {self.n_fisheries}; choose one")
 
-    def stock(self, reading: Reading = Reading()) -> Model:
+    def stock(self, reading: Reading = CODE) -> Model:
         """Return the model."""
         known = self.model in MODELS
         return published(self.model, reading) if known else variant(self.model, self.n_fisheries, reading)

@@ -88,12 +88,9 @@ def explore(config: FisheryConfig, run: Run) -> Findings:
     assert isinstance(rule, PredatorEscapement)
     metrics["rule_numbers"] = float(count_numbers(rule))
     lost = 1 - metrics["rule_over_network"]
-    loss = f"Against a network of {n_weights(strategies['network'].policy):,} weights it loses {100 * lost:.1f} % of the reward."
-    if lost < 0:
-        loss = (
-            f"It earns {-100 * lost:.1f} % more than a network of {n_weights(strategies['network'].policy):,} weights."
-        )
-    write_rule(rule, run.folder, loss)
+    verb = f"loses {100 * lost:.1f} % of the reward" if lost > 0 else f"earns {-100 * lost:.1f} % more"
+    weights = n_weights(strategies["network"].policy)
+    write_rule(rule, run.folder, f"Against a network of {weights} weights it {verb}.")
     return Findings(model, config, strategies, found.curves, front, fractions, drawn, metrics)
 
 
@@ -121,9 +118,8 @@ def summarise(model: Model, strategies: Mapping[str, Strategy]) -> dict[str, flo
     metrics["robust_over_nominal_q05"] = metrics["robust_noisy_q05"] / metrics["rule_noisy_q05"]
     metrics["robust_nominal_loss"] = 1 - metrics["robust_reward"] / metrics["rule_reward"]
     if key == "m4":
-        safe = [
-            n for n in ("network", "rule", "robust", "cautious", "ppo", "smoothed") if metrics[f"{n}_survival"] >= 0.98
-        ]
+        learned_names = ("network", "rule", "robust", "cautious", "ppo", "smoothed")
+        safe = [name for name in learned_names if metrics[f"{name}_survival"] >= 0.98]
         best = max((metrics[f"{name}_reward"] for name in safe), default=math.nan)
         if safe:
             metrics["m4_reward_at_survival_98"] = best / PUBLISHED_PPO_GP

@@ -152,17 +152,18 @@ def front(strategies: Mapping[str, Strategy], optima: Sequence[tuple[float, floa
     if "optimum" in strategies:
         start = strategies["optimum"].outcome
         points = [(start.survival, start.mean), *((s, r) for _, s, r in optima)]
-        axes.plot(*np.transpose([(100 * s, r) for s, r in sorted(points)]), color=COLOURS["optimum"], ls="--", lw=1.2, marker="s", ms=4,
-                  label="optima, a loss costing more and more")  # fmt: skip
+        dashed: dict[str, Any] = {"color": COLOURS["optimum"], "ls": "--", "lw": 1.2, "marker": "s", "ms": 4}
+        x, y = np.transpose(sorted(points))
+        axes.plot(100 * x, y, label="optima, a loss costing more and more", **dashed)
     axes.plot(*np.transpose([(100 * s, r) for _, s, r in fractions]), color=COLOURS["constant"], ls=":", marker=".",
               label="constant mortality at 80, 90, 95, 100 %")  # fmt: skip
-    markers = iter("oDv^<>Ph*X")
+    markers = iter("sDo^vpPhX*")
     for name, one in strategies.items():
         title, kind = TITLES[name]
         look: dict[str, Any] = {
             "color": COLOURS[kind],
             "marker": next(markers),
-            "s": 58,
+            "s": 80,
             "zorder": 3,
             "edgecolors": "white",
         }
@@ -184,9 +185,9 @@ def learning(curves: Mapping[str, Curve], goal: float) -> Figure:
     figure, ((axes,),) = new_figure(width=8.6, height=4.0)
     lows = []
     for name, curve in curves.items():
-        seconds, value = np.transpose(curve)
+        seconds, value = np.transpose(curve) if curve else (np.zeros(0), np.zeros(0))
         axes.plot(seconds, value, label=TITLES[name][0], lw=1.3)
-        lows.append(float(np.quantile(value, 0.15)))
+        lows += [float(np.quantile(value, 0.15))] if curve else []
     axes.axhline(goal, color="#39424a", lw=1.0, ls=(0, (1, 2)), label="constant mortality")
     axes.set(xlabel="CPU time (s)", ylabel="return in training", ylim=(min(*lows, 0.8 * goal), None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))

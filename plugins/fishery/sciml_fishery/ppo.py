@@ -3,7 +3,7 @@
     max E[ min(rho A, clip(rho, 1 - e, 1 + e) A) ],  rho = pi(a | s) / pi_old(a | s)
 
 over a normal policy before the squashing, with generalised advantages A. All environments step as one tensor; an
-episode that ends starts anew in the next step of the same batch.
+episode that ends starts anew in the same step.
 
 Source: Schulman et al., arXiv 1707.06347 and 1506.02438. Departures from the usual page of code: the action is squashed
 by the policy's own sigmoid, so that zero can be learned; episodes end after `n_years` and the critic sees the year,
@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from sciml.config import setting
 from sciml.training import seeded
-from sciml_fishery.models import Model, nominal, see, start, take
-from sciml_fishery.noise import draw
+from sciml_fishery.batch import Batch
+from sciml_fishery.models import Model
 from sciml_fishery.objectives import CATCH, Objective
 from sciml_fishery.policies import NeuralPolicy, neural
 
-DEATH_SCALE = 0.1  # of rewards: returns of an episode are then of order one to ten
+SCALE = 0.1  # of rewards: returns of an episode are then of order one to ten
+MOST = 2**31  # episodes of training are numbered beyond it, where no evaluation goes
 
 
 @dataclass(frozen=True)
@@ -84,37 +85,15 @@ class Actor(nn.Module):
         return self.critic(torch.cat([self.features(seen), left], -1))[..., 0]
 
 
-class Batch:
-    """Environments of one model that restart by themselves; an environment's episodes have numbers of their own."""
-
-    def __init__(self, model: Model, n_envs: int, seed: int, objective: Objective) -> None:
-        self.model, self.seed, self.objective, self.p = model, seed, objective, nominal(model)
-        self.episode = 2**31 + torch.arange(n_envs)
-        self.n_envs, self.n_begun = n_envs, n_envs
-        self.year = torch.zeros(n_envs)
-        self.stock = start(model, self.p, seed, self.episode, torch.float32)
-
-    def step(self, fraction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return reward, whether a species was lost, and whether the episode is over; start anew where it is."""
-        escaped, catch = take(self.model, self.stock, fraction, self.p)
-        noise = draw(self.seed, self.episode, self.year.long(), self.model.takes_noise)
-        grown = self.model.grow(escaped, self.p, self.year, noise)
-        lost = (grown <= self.model.threshold).any(-1)
-        reward = self.objective.utility(catch, fraction) - lost * self.objective.death(self.year)
-        self.year = self.year + 1
-        over = lost | (self.year >= self.model.n_years)
-        self.episode = torch.where(over, self.episode + self.n_envs, self.episode)
-        self.year = torch.where(over, 0.0, self.year)
-        fresh = start(self.model, self.p, self.seed, self.episode, torch.float32)
-        self.stock = torch.where(over[:, None], fresh, grown)
-        return reward, lost, over
-
-
 def train_ppo(model: Model, config: PpoConfig, seed: int, objective: Objective = CATCH) -> Iterator[PpoState]:
     """Train a network by PPO, yielding a state after every update; its `policy` acts without noise."""
     actor = Actor(neural(model.sees, model.yields, seed, head="fraction"), model.n_years)
     optimizer = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
-    batch, generator, began = Batch(model, config.n_envs, seed, objective), seeded(seed, "ppo"), time.process_time()
+    batch, generator, began = (
+        Batch(model, config.n_envs, seed, MOST, objective),
+        seeded(seed, "ppo"),
+        time.process_time(),
+    )
     for update in range(config.n_updates):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (1 - update / config.n_updates)
@@ -135,13 +114,15 @@ def _collect(actor: Actor, batch: Batch, config: PpoConfig, generator: torch.Gen
     kept: list[list[Tensor]] = []
     with torch.no_grad():
         for _ in range(config.n_steps):
-            seen, year = see(batch.model, batch.stock, batch.p), batch.year
+            seen, year = batch.seen(), batch.year
             law, value = actor.normal(seen), actor.value(seen, year)
             action = law.mean + law.stddev * torch.randn(law.mean.shape, generator=generator)
-            reward, lost, over = batch.step(torch.sigmoid(action - 1))
-            kept.append([seen, year, action, law.log_prob(action).sum(-1), value, DEATH_SCALE * reward, over.float()])
+            reward, lost = batch.step(torch.sigmoid(action - 1))
+            over = lost | (batch.year >= batch.model.n_years)
+            batch.restart(over)
+            kept.append([seen, year, action, law.log_prob(action).sum(-1), value, SCALE * reward, over.float()])
         seen, year, action, chance, value, reward, over = (torch.stack(column) for column in zip(*kept, strict=True))
-        ahead = actor.value(see(batch.model, batch.stock, batch.p), batch.year)
+        ahead = actor.value(batch.seen(), batch.year)
         following = torch.cat([value[1:], ahead[None]])
         advantage, trace = torch.zeros_like(reward), torch.zeros_like(ahead)
         for t in reversed(range(config.n_steps)):
@@ -150,7 +131,7 @@ def _collect(actor: Actor, batch: Batch, config: PpoConfig, generator: torch.Gen
             advantage[t] = trace
     target = advantage + value
     columns = [column.flatten(0, 1) for column in (seen, year, action, chance, advantage, target)]
-    return columns, float(reward.mean()) / DEATH_SCALE
+    return columns, float(reward.mean()) / SCALE
 
 
 def _loss(actor: Actor, rows: list[Tensor], clip: float) -> Tensor:

@@ -56,8 +56,8 @@ def to_markdown(rule: PredatorEscapement, loss: str = "") -> str:
     return "\n".join(
         [
             "# Harvest rule", "",
-            f"1. Survey the stocks. Find the row of {predator}; between rows interpolate on a logarithmic scale, beyond "
-            "them take the nearest row.",
+            f"1. Survey the stocks. Find the row of {predator}; between rows interpolate on a logarithmic scale of "
+            f"{predator}, beyond them take the nearest row.",
             "2. What exceeds the level of a stock is its surplus. Below the level, do not fish.",
             f"3. Take {gains}.", "",
             head, "|" + "---|" * (1 + len(rule.fisheries)), *lines, "",

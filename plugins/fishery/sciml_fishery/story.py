@@ -70,15 +70,15 @@ def _strategies(report: Report, findings: Findings) -> None:
     winner, other = max(learned, key=lambda n: learned[n]), max(constant, key=lambda n: constant[n])
     if learned[winner] > constant[other]:
         report.text(
-            f"The best learned policy ({TITLES[winner][0]}) earns **{100 * (learned[winner] / constant[other] - 1):.1f} %** "
-            f"more than the best constant one ({TITLES[other][0]})."
+            f"The best learned policy ({TITLES[winner][0]}) earns "
+            f"**{100 * (learned[winner] / constant[other] - 1):.1f} %** more than {TITLES[other][0]}."
         )
     else:
         report.text(f"**A constant policy wins here**: {TITLES[other][0]} earns more than every learned one.")
     if findings.model.n_years == 200:
         report.text(
-            "The loss of a species costs at most 1 after the year 100, so that the largest reward goes with selling out "
-            "in the end: read reward and survival together."
+            "The loss of a species costs at most 1 after the year 100, so that the largest reward goes with selling "
+            "out in the end: read reward and survival together."
         )
     report.figure(
         "rewards", figures.rewards(rows), "Rewards of the episodes; dots are means. Low tails are cut at 1 %."
@@ -91,8 +91,8 @@ def _rule(report: Report, findings: Findings) -> None:
     ratio = findings.metrics["rule_over_network"]
     report.section(
         "The rule",
-        f"{count_numbers(rule)} numbers; also in `rule.csv` and `rule.md` of this folder. Find the level at the predator's "
-        "stock, leave it, and take the given share of what exceeds it. "
+        f"{count_numbers(rule)} numbers; also in `rule.csv` and `rule.md` of this folder. Find the level at the "
+        "predator's stock, leave it, and take the given share of what exceeds it. "
         f"It earns **{100 * ratio:.1f} %** of the network's reward.",
     )
     levels = rule.level.detach().clamp(min=0).T.tolist()
@@ -165,8 +165,8 @@ def _learning(report: Report, findings: Findings) -> None:
     report.section("Learning")
     report.figure(
         "learning", figures.learning(findings.curves, goal),
-        "Returns of the training episodes: expectations given that nothing is lost by chance for gradients through the "
-        "simulation; for PPO the mean reward of a year, exploration and restarts included, times the years.",
+        "Through the simulation: the expected returns of each step's episodes, death costs and perturbed parameters "
+        "included. PPO: its policy without exploration on a hundred episodes.",
     )  # fmt: skip
     report.text(
         "In the paper's own data constant escapement beats both learned policies in two of its variants: ZABIOTIC with "

@@ -47,6 +47,9 @@ class Reading:
     holling_3: Literal["mended", "code"] = "mended"
 
 
+CODE = Reading()
+
+
 def _sin(year: Tensor) -> Tensor:
     return torch.sin(2 * math.pi * year / PERIOD)
 
@@ -64,7 +67,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def three_species(change: Change = CHANGES["DEFAULT"], competition: str = "loss") -> Grow:
+def three_species(change: Change | None = None, competition: str = "loss") -> Grow:
     """Return the growth with parameters that `change` with the year.
 
     Parameters
@@ -74,7 +77,7 @@ def three_species(change: Change = CHANGES["DEFAULT"], competition: str = "loss"
     """
 
     def grow(stock: Tensor, parameters: Parameters, year: Tensor, noise: Tensor) -> Tensor:
-        p = {**parameters, **change(parameters, year)}
+        p = {**parameters, **change(parameters, year)} if change else parameters
         x, y, z = stock.unbind(-1)
         inside = competition == "capacity"
         room_x, room_y = (p["k_x"] - p["c_xy"] * y, p["k_y"] - p["c_xy"] * x) if inside else (p["k_x"], p["k_y"])
@@ -122,7 +125,7 @@ ABIOTIC: dict[str, Grow] = {"YABIOTIC": _y_abiotic, "ZABIOTIC": _z_abiotic}
 VARIANTS = (*CHANGES, "KLIMIT", "KLIMIT_RXDRIFT", *ABIOTIC, "HOLL3", "rockPaperScissors")
 
 
-def variant(name: str, n_fisheries: int = 2, reading: Reading = Reading()) -> Model:
+def variant(name: str, n_fisheries: int = 2, reading: Reading = CODE) -> Model:
     """Return a three-species model by the name it has in the paper's data.
 
     Parameters
@@ -141,7 +144,7 @@ def variant(name: str, n_fisheries: int = 2, reading: Reading = Reading()) -> Mo
         parameters, grow = dict(CYCLIC), _rock_paper_scissors
     elif grow is None:
         applied = not (name == "BETADRIFT" and reading.beta_drift == "code")
-        change = CHANGES[name.removeprefix("KLIMIT_")] if name != "KLIMIT" and applied else CHANGES["DEFAULT"]
+        change = CHANGES[name.removeprefix("KLIMIT_")] if name != "KLIMIT" and applied else None
         grow = three_species(change, "capacity" if name.startswith("KLIMIT") else "loss")
     if reading.noise == "paper":
         parameters |= {key: math.sqrt(0.05) for key in parameters if key.startswith("sigma")}
@@ -151,7 +154,7 @@ def variant(name: str, n_fisheries: int = 2, reading: Reading = Reading()) -> Mo
     return Model(title, ("X", "Y", "Z"), fished, grow, parameters, (0.5, 0.5, 0.7), top=(1.6, 1.6, 2.5), drift=drift)
 
 
-def published(name: str, reading: Reading = Reading()) -> Model:
+def published(name: str, reading: Reading = CODE) -> Model:
     """Return M1 (one species), M2 (X fished), M3 (X and Y fished) or M4 (M3 with r_X falling to half by year 100).
 
     Examples
