@@ -11,7 +11,7 @@ from sciml_mfuq.functions import CASES
 from sciml_mfuq.graph import parents_of
 from sciml_mfuq.net_fit import Data, fit_ensemble, fold_error, member_rows, squared_loss
 from sciml_mfuq.nets import Ensemble, NetOptions, Nets
-from sciml_mfuq.polynomials import legendre, least_squares, products, sparse_trend
+from sciml_mfuq.polynomials import least_squares, legendre, products, sparse_trend
 
 from sciml.training import seeded
 

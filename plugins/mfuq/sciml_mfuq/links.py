@@ -181,7 +181,8 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     seed : of its draws.
     """
     n_input, n_low, n_run = evidence.x.shape[1], evidence.low.shape[1], len(evidence.y)
-    centre, spread = evidence.low.mean(0), evidence.low.std(0, correction=0)
+    centre = evidence.low.mean(0)
+    spread = (evidence.low - centre).square().mean(0).sqrt()
     width = ROOT12 * torch.where(spread > 0, spread, torch.ones_like(spread))
     x = (evidence.x - evidence.box[:, 0]) / (evidence.box[:, 1] - evidence.box[:, 0]) - 0.5
     v = torch.cat([x, (evidence.low - centre) / width], 1)

@@ -95,8 +95,9 @@ def sparse_trend(u: Tensor, target: Tensor) -> Trend:
     """Return the polynomial of single inputs and screened pairs that predicts left-out runs best.
 
     The powers of single inputs come first, of the highest degree up to `MAX_DEGREE` that the number of runs allows.
-    Then products ``P_a(u_i) P_b(u_j)`` enter whose correlation with the residual exceeds the universal threshold
-    ``sqrt(2 log m / n)`` of m candidates, the strongest first, round by round until the leave-one-out error rests.
+    Then products ``P_a(u_i) P_b(u_j)``, and powers where not all were taken, enter whose correlation with the residual
+    exceeds the universal threshold ``sqrt(2 log m / n)`` of m candidates, the strongest first, round by round until
+    the leave-one-out error rests.
 
     Parameters
     ----------
@@ -129,12 +130,12 @@ def sparse_trend(u: Tensor, target: Tensor) -> Trend:
 
 
 def _strongest(u: Tensor, residual: Tensor, known: Tensor, most: int) -> Tensor:
-    """Return at most so many products (term, 4) beyond the known ones that the residual correlates with."""
+    """Return at most so many powers and products (term, 4) that the residual correlates with, beyond the known ones."""
     n_run, n_input = u.shape
     size = residual.std() * math.sqrt(n_run)
     pairs = [(a, b) for a in range(1, MAX_PAIR_DEGREE) for b in range(a, MAX_PAIR_DEGREE) if a + b <= MAX_PAIR_DEGREE]
     threshold = math.sqrt(2 * math.log(max(2, MAX_PAIR_DEGREE * n_input * (n_input - 1))))
-    p = legendre(u, MAX_PAIR_DEGREE)
+    p = legendre(u, MAX_DEGREE)
     seen, found = {tuple(row) for row in known.tolist()}, []
     for a, b in pairs:
         score = ((p[a] * residual[:, None]).T @ p[b] / size).abs()
@@ -142,6 +143,10 @@ def _strongest(u: Tensor, residual: Tensor, known: Tensor, most: int) -> Tensor:
         if a == b:
             score = score.triu()
         rows = [((i, a, j, b), float(score[i, j])) for i, j in torch.nonzero(score > threshold).tolist()]
+        found += [row for row in rows if row[0] not in seen]
+    for a in range(2, MAX_DEGREE + 1):
+        power = (p[a].T @ residual / size).abs()
+        rows = [((i, a, 0, 0), float(power[i])) for i in torch.nonzero(power > threshold).flatten().tolist()]
         found += [row for row in rows if row[0] not in seen]
     found.sort(key=lambda row: -row[1])
     return torch.tensor([row[0] for row in found[: max(0, most)]], dtype=torch.long).reshape(-1, 4)
