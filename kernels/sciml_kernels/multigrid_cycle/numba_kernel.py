@@ -63,8 +63,8 @@ class PreparedCycle:
             if level.inverse is not None:
                 self._inverse = _numpy(level.inverse)
             else:
-                is_shared = finest_of is not None and finest_of._levels and not self._levels
-                self._levels.append(_relaxed(level, finest_of._levels[0]) if is_shared else _prepare(level))
+                like = finest_of._levels[:1] if finest_of is not None and not self._levels else []
+                self._levels.append(_relaxed(level, like[0]) if like else _prepare(level))
         self._work: list[tuple[NDArray, ...]] = []
         self._n_rhs = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -96,53 +96,60 @@ def iterate(
         Iterate to begin with; zero where it is left out.
     """
     project, scale = system.constants.project, unit(b)
-    scaled = b / scale
-    residual = project(scaled)
-    size, outside, norm = _norm(scaled), _norm(scaled - residual), _norm(residual)
-    del scaled  # and made again when it is asked for: memory is what large grids lack
-    inconsistent = outside > rtol * size
-    target = rtol * torch.where(inconsistent, norm, size)
 
-    def rest(x: Tensor) -> Tensor:
+    def rest(x: Tensor) -> Tensor:  # the scaled b is made again each time: memory is what large grids lack
         return project(b / scale).sub_(system.apply(x))
 
-    x = torch.zeros_like(b) if start is None else start / scale
-    if start is not None:
-        residual = rest(x)
-        norm = _norm(residual)
+    goal = _Goal.of(b / scale, project, rtol)
+    x = b.new_zeros(()).expand_as(b) if start is None else start / scale  # zeros that take no memory
+    residual = project(b / scale) if start is None else rest(x)
+    norm = _norm(residual)
     history, n_done = [norm], 0
-    broken: list[Status | None] = [None if bool(torch.isfinite(s)) else Status.NONFINITE for s in size]
+    broken: list[Status | None] = [None if bool(torch.isfinite(s)) else Status.NONFINITE for s in goal.size]
     for _ in range(N_RESTART):
-        goal = torch.where(torch.tensor([s is not None for s in broken], device=b.device), torch.inf, target)
-        state, norms = _run(
-            system, residual, lambda r: project(precondition(project(r))), goal, max_iterations - n_done
-        )
+        target = torch.where(torch.tensor([s is not None for s in broken], device=b.device), torch.inf, goal.target)
+        state, norms = _run(system, residual, precondition, target, max_iterations - n_done)
         history += norms[1:]
         n_done += state.iteration
         new = project(state.x if start is None and n_done == state.iteration else x + state.x)
         residual = rest(new)
         new_norm = _norm(residual)
         better = new_norm < norm
-        stuck = ~better & (norm > goal) | (new_norm > 0.5 * norm) & (state.residual_norm <= goal) & (new_norm > goal)
-        if bool(better.all()):
-            x, norm = new, new_norm
-        else:
-            x, norm = torch.where(along(better, x), new, x), torch.where(better, new_norm, norm)
-            residual = rest(x)
-        broken = [
-            old or failed or (Status.STAGNATED if is_stuck and n_done < max_iterations else None)
-            for old, failed, is_stuck in zip(broken, state.broken, stuck.tolist(), strict=True)
-        ]
-        if n_done >= max_iterations or bool((norm <= goal).all()):
+        ended = (state.residual_norm <= target) & (new_norm > target)
+        stuck = (~better & (norm > target) | (new_norm > 0.5 * norm) & ended) & (n_done < max_iterations)
+        broken = [old or failed or (Status.STAGNATED if is_stuck else None)
+                  for old, failed, is_stuck in zip(broken, state.broken, stuck.tolist(), strict=True)]  # fmt: skip
+        x = new if bool(better.all()) else torch.where(along(better, x), new, x)
+        norm = torch.where(better, new_norm, norm)
+        if n_done >= max_iterations or bool((norm <= target).all()):
             break
-    x.mul_(scale)
-    return _report(x, size, torch.hypot(norm, outside), target, inconsistent, broken, n_done, history)
+        if not bool(better.all()):
+            residual = rest(x)
+    return _report(x * scale, goal, norm, broken, n_done, history)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """Norms of the right-hand sides and of their parts that no x reaches, and the residual norms to reach; (rhs,)."""
+
+    size: Tensor
+    outside: Tensor
+    inconsistent: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, b: Tensor, project: Apply, rtol: float) -> _Goal:
+        inside = project(b)
+        size, outside = _norm(b), _norm(b - inside)
+        inconsistent = outside > rtol * size
+        return cls(size, outside, inconsistent, rtol * torch.where(inconsistent, _norm(inside), size))
 
 
 def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most: int) -> tuple[State, list[Tensor]]:
     """Return the last state of one run, whose residual takes the place of b, and the residual norms of all."""
     norms = []
-    for state in pcg(system.apply, b, precondition, target, overwrite=True):
+    project = system.constants.project
+    for state in pcg(system.apply, b, lambda r: project(precondition(project(r))), target, overwrite=True):
         norms.append(state.residual_norm)
         if state.iteration >= n_most:
             break
@@ -163,24 +170,18 @@ def _norm(vector: Tensor) -> Tensor:
 
 
 def _report(
-    x: Tensor,
-    size: Tensor,
-    norm: Tensor,
-    target: Tensor,
-    inconsistent: Tensor,
-    broken: list[Status | None],
-    n_done: int,
-    history: list[Tensor],
+    x: Tensor, goal: _Goal, norm: Tensor, broken: list[Status | None], n_done: int, history: list[Tensor]
 ) -> Solution:
-    statuses = []
+    norm, statuses = torch.hypot(norm, goal.outside), []
     for column, failed in enumerate(broken):
-        if bool(norm[column] <= target[column]):
+        if bool(norm[column] <= goal.target[column]):
             statuses.append(Status.CONVERGED)
         elif failed is not None:
             statuses.append(failed)
         else:
-            statuses.append(Status.SINGULAR_INCONSISTENT if bool(inconsistent[column]) else Status.MAXITER)
-    scale = torch.where(size > 0, size, 1)
+            is_inconsistent = bool(goal.inconsistent[column])
+            statuses.append(Status.SINGULAR_INCONSISTENT if is_inconsistent else Status.MAXITER)
+    scale = torch.where(goal.size > 0, goal.size, 1)
     relative = torch.stack(history) / scale
     return Solution(x.numpy(), tuple(statuses), n_done, (norm / scale).numpy(), relative.numpy())
 
