@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sciml_mfuq.engines import ENGINES, fit_engine
 from sciml_mfuq.model import Predictor, evaluate
@@ -56,7 +57,7 @@ class Choice:
         return self.engine == ALONE
 
 
-def folds(n: int, seed: int) -> list[Array]:
+def folds(n: int, seed: int) -> list[NDArray[np.int64]]:
     """Return the groups of runs, as numbers, that are left out in turn; the same for every engine."""
     order = np.random.default_rng([seed, 17]).permutation(n)
     if n <= N_ONE_OUT:

@@ -59,7 +59,9 @@ def figure_of(one: Assessment, what: str) -> float:
     """Return a figure of an assessment by name, see `Comparison.median`."""
     if what == "coverage95":
         return one.scores.coverage[0.95]
-    return float(getattr(one if hasattr(one, what) else one.scores, what))
+    if what in one.values:
+        return float(one.values[what])
+    return float(getattr(one if what == "relative" else one.scores, what))
 
 
 def compare(

@@ -137,7 +137,7 @@ def errors(table: Mapping[str, Mapping[str, float]], labels: Mapping[str, str], 
 
 @dataclass(frozen=True)
 class Law1D:
-    """A distribution of the output: grid (n,), density and its 95 % band, exact density there; unit of the output."""
+    """A distribution of the output on a grid y (n,): density and its 95 % band, distribution function; exact ones."""
 
     y: Array
     density: Array
@@ -145,11 +145,10 @@ class Law1D:
     exact: Array
     cdf: Array
     exact_cdf: Array
-    label: str
 
 
 @plot_style()
-def densities(found: Mapping[str, Law1D]) -> Figure:
+def densities(found: Mapping[str, Law1D], label: str) -> Figure:
     """Draw density and distribution function of the output by the model beside exact Monte Carlo."""
     figure, axes = new_figure(len(found), 2, 9.0, 0.5 + 2.7 * len(found))
     for row, (title, one) in zip(axes, found.items(), strict=True):
@@ -158,8 +157,8 @@ def densities(found: Mapping[str, Law1D]) -> Figure:
         row[0].plot(one.y, one.density, color=CYCLE[0], ls="--", label="model")
         row[1].plot(one.y, one.exact_cdf, color=GREY, lw=2.2)
         row[1].plot(one.y, one.cdf, color=CYCLE[0], ls="--")
-        row[0].set(title=title, xlabel=one.label, ylabel="density")
-        row[1].set(title=title, xlabel=one.label, ylabel="distribution function")
+        row[0].set(title=title, xlabel=label, ylabel="density")
+        row[1].set(title=title, xlabel=label, ylabel="distribution function")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -144,6 +144,11 @@ class MultiFidelity(Network):
         return network
 
     @property
+    def groups(self) -> list[list[Predictor]]:
+        """The models of each output."""
+        return [[one for one in group.children() if isinstance(one, Predictor)] for group in self.models]
+
+    @property
     def spec(self) -> Spec:
         """The inputs, and each output with its standard error."""
         return Spec(tuple(one.field for one in self.inputs), sum((one.fields for one in self.outputs), ()))
@@ -151,7 +156,7 @@ class MultiFidelity(Network):
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain JSON values."""
-        models = [[{"engine": one.engine, "config": one.config} for one in group] for group in self.models]  # type: ignore[union-attr]
+        models = [[{"engine": one.engine, "config": one.config} for one in group] for group in self.groups]
         return {
             "inputs": [asdict(one) for one in self.inputs],
             "outputs": [asdict(one) for one in self.outputs],
@@ -163,7 +168,7 @@ class MultiFidelity(Network):
         x = torch.cat([_feature(one, inputs[one.name]) for one in self.inputs], 1)
         found: dict[str, Tensor] = {}
         for number, output in enumerate(self.outputs):
-            parts = [model(x) for model in self.models[number]]  # type: ignore[union-attr]
+            parts = [model(x) for model in self.groups[number]]
             mean, std = (torch.stack([part[i] for part in parts], 1) for i in (0, 1))
             if output.n_node is None:
                 mean, std = mean[:, 0], std[:, 0]

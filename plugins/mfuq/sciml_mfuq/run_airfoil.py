@@ -149,7 +149,7 @@ def _relative(value: Array, truth: Array) -> float:
 
 
 def _metrics(judged: Mapping[str, Judged], chained: Mapping[str, Chained]) -> dict[str, float]:
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, one in judged.items():
         short, inside = (
             name.split("_")[0],

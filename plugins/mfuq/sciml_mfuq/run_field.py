@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,19 @@ ALONE = ("gp",)
 
 @dataclass(frozen=True)
 class FieldFindings:
-    """Runs, models with and without the cheap level, and their errors on runs that they did not see."""
+    """Runs, the model of both levels, and what it and others miss on runs that nothing was fitted to.
+
+    Parameters
+    ----------
+    pair, fused, fit : runs, the surrogate of both levels and how its engines were chosen.
+    errors : relative, of "both" levels, of the viscous flows "alone", of the potential flow ("low").
+    coverage95 : share of nodes inside the 95 % interval.
+    """
 
     pair: FieldPair
     fused: Surrogate
-    alone: Surrogate
     fit: FieldFit
-    low_error: float
-    fused_error: float
-    alone_error: float
+    errors: Mapping[str, float]
     coverage95: float
 
 
@@ -61,16 +66,12 @@ def assess_pair(pair: FieldPair, seed: int) -> FieldFindings:
     alone, _ = fit_pair(pair, ALONE, seed)
     answer = fused.predict(pair.test, outside="allow")
     mean, std = answer[FIELD].values, answer[f"{FIELD}_std"].values
-    return FieldFindings(
-        pair,
-        fused,
-        alone,
-        fit,
-        _relative(_nearest_low(pair), truth),
-        _relative(mean, truth),
-        _relative(alone.predict(pair.test, outside="allow")[FIELD].values, truth),
-        float(np.mean(np.abs(mean - truth) <= 1.96 * std)),
-    )
+    errors = {
+        "both": _relative(mean, truth),
+        "alone": _relative(alone.predict(pair.test, outside="allow")[FIELD].values, truth),
+        "low": _relative(_nearest_low(pair), truth),
+    }
+    return FieldFindings(pair, fused, fit, errors, float(np.mean(np.abs(mean - truth) <= 1.96 * std)))
 
 
 def study_field(config: MfuqConfig, run: Run) -> Results:
@@ -93,16 +94,13 @@ def field_pair(options: FieldConfig, seed: int, n_worker: int) -> FieldPair:
 
 def field_metrics(found: list[FieldFindings]) -> dict[str, float]:
     """Return the key numbers, medians over designs."""
-
-    def median(name: str) -> float:
-        return float(np.median([getattr(one, name) for one in found]))
-
+    both, alone, low = (np.array([one.errors[key] for one in found]) for key in ("both", "alone", "low"))
     return {
-        "cp_field_rel": median("fused_error"),
-        "cp_field_alone_rel": median("alone_error"),
-        "cp_field_low_rel": median("low_error"),
-        "cp_field_over_alone": float(np.median([one.fused_error / one.alone_error for one in found])),
-        "cp_field_coverage95": median("coverage95"),
+        "cp_field_rel": float(np.median(both)),
+        "cp_field_alone_rel": float(np.median(alone)),
+        "cp_field_low_rel": float(np.median(low)),
+        "cp_field_over_alone": float(np.median(both / alone)),
+        "cp_field_coverage95": float(np.median([one.coverage95 for one in found])),
     }
 
 
@@ -142,9 +140,9 @@ def _tell(found: list[FieldFindings], config: MfuqConfig) -> Report:
     report.figure("fields", figures.field_rows(*_shown(first)), "Pressure along the chord, upper and lower side.")
     rows = [(f"mode {n + 1}", ENGINES[c.engine].label) for n, c in enumerate(first.fit.choices)]
     report.table(("amplitude", "engine chosen"), rows, "By how well each predicts left-out flows.")
-    rows = [(i + 1, one.fused_error, one.alone_error, one.low_error, one.coverage95) for i, one in enumerate(found)]
+    designs = [(i + 1, *one.errors.values(), one.coverage95) for i, one in enumerate(found)]
     columns = ("design", "both levels", "viscous flows alone", "potential flow", "coverage")
-    report.table(columns, rows, "Errors relative to the norm of the truth, and share of nodes inside 95 % intervals.")
+    report.table(columns, designs, "Errors relative to the norm of the truth, and share of nodes inside 95 % intervals.")
     if first.pair.notes:
         report.text("\n".join(f"- {note}" for note in first.pair.notes))
     return report

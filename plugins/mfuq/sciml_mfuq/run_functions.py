@@ -126,8 +126,8 @@ def metrics_of(findings: Findings) -> dict[str, float]:
         model, exact = findings.sobol
         metrics["sobol_first_err"] = float(np.abs(model.first.value - exact.first.value).max())
         metrics["sobol_total_err"] = float(np.abs(model.total.value - exact.total.value).max())
-    for case, one in findings.races.items():
-        metrics[f"adaptive_over_lhs_cost_{case}"] = one.cost_ratio
+    for case, found in findings.races.items():
+        metrics[f"adaptive_over_lhs_cost_{case}"] = found.cost_ratio
     return metrics
 
 
@@ -158,7 +158,7 @@ def tell(findings: Findings) -> Report:
     for case in comparison.cases:
         one = comparison.found[case, comparison.choices[case, seed], seed]
         truth = CASES[case].levels[-1](CASES[case].test_points(options.n_test, seed))
-        predictions[case] = Prediction(truth, one.mean, one.std)
+        predictions[case] = Prediction(truth, one.values["mean"], one.values["std"])
     report.figure("parities", figures.parities(predictions), "Fresh points: prediction with 95 % interval over truth.")
     _spreads(report, findings)
     _races(report, findings)
@@ -238,8 +238,8 @@ def _spreads(report: Report, findings: Findings) -> None:
         "The law of the inputs pushed through the model, beside exact Monte Carlo on the truth. The band is the "
         "sampling error and the model's own error together.",
     )
-    drawn = {f"{law} inputs": one.drawn("output") for law, one in findings.spreads.items()}
-    report.figure("densities", figures.densities(drawn), "Density and distribution function of the output.")
+    drawn = {f"{law} inputs": one.drawn() for law, one in findings.spreads.items()}
+    report.figure("densities", figures.densities(drawn, "output"), "Density and distribution function of the output.")
     rows = [(law, *map(_cell, one.errors)) for law, one in findings.spreads.items()]
     columns = ("inputs", "error of the mean", "error of the standard deviation", "Wasserstein-1 distance")
     report.table(columns, rows, "In standard deviations of the truth.")

@@ -141,7 +141,7 @@ class Samples:
 
 
 def _cleaned(level: Level, notes: list[str]) -> Level:
-    missing = ~np.isfinite(_columns(level.y)).all(1)
+    missing: NDArray[np.bool_] = np.asarray(~np.isfinite(_columns(level.y)).all(1))
     if missing.any():
         n = int(missing.sum())
         notes.append(f"level {level.name!r}: {n} of {len(missing)} runs returned NaN and {_was(n)} left out")

@@ -48,14 +48,14 @@ class Spread:
             float(scipy.stats.wasserstein_distance(self.model.values.ravel(), self.exact)) / sigma,
         )
 
-    def drawn(self, label: str, n: int = 300) -> Law1D:
+    def drawn(self, n: int = 300) -> Law1D:
         """Return the densities and distribution functions to draw."""
         y = self.model.grid(n)
         density = self.model.pdf(y)
         exact = scipy.stats.gaussian_kde(self.exact[: 2**15], bw_method=self.model.bandwidth / self.exact.std(ddof=1))
         cdf = np.searchsorted(np.sort(self.exact), y, side="right") / len(self.exact)
         band = 1.96 * density.standard_error
-        return Law1D(y, density.value, band, exact(y), self.model.cdf(y).value, cdf, label)
+        return Law1D(y, density.value, band, exact(y), self.model.cdf(y).value, cdf)
 
 
 def law_of(case: Case, kind: str) -> Law:

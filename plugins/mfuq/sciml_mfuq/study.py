@@ -41,18 +41,25 @@ class Task:
 
 @dataclass(frozen=True)
 class Assessment:
-    """How one engine did on one case: error relative to the norm of the truth, calibration, evidence, what it cost."""
+    """How one engine did on one case.
+
+    Parameters
+    ----------
+    relative : error on fresh points, relative to the norm of the truth.
+    scores : calibration there.
+    evidence : what it said of runs that it did not see; None where it was not asked.
+    values : what `assess` returned: times, sizes, predictions.
+    """
 
     relative: float
     scores: Calibration
     evidence: HeldOut | None
-    fit_cpu_s: float
-    evidence_cpu_s: float
-    peak_mb: float
-    n_bytes: int
-    mean: Array
-    std: Array
-    line: tuple[Array, Array] | None
+    values: Mapping[str, Array]
+
+    @property
+    def line(self) -> tuple[Array, Array] | None:
+        """Mean and standard deviation along a function of one input."""
+        return (self.values["line_mean"], self.values["line_std"]) if "line_mean" in self.values else None
 
 
 def assess(task: Task) -> dict[str, Any]:
@@ -87,20 +94,10 @@ def judged(task: Task, values: Mapping[str, Array]) -> Assessment:
     """Return the scores of what `assess` gave, against the truth at the test points of the task."""
     case = CASES[task.case]
     truth = case.levels[-1](case.test_points(task.n_test, task.seed))
-    mean, std = values["mean"], np.maximum(values["std"], 1e-12 * truth.std())
+    std = np.maximum(values["std"], 1e-12 * truth.std())
     held = HeldOut(values["held_truth"], values["held_mean"], values["held_std"]) if "held_mean" in values else None
-    return Assessment(
-        float(np.linalg.norm(mean - truth) / np.linalg.norm(truth)),
-        calibration(truth, mean, std),
-        held,
-        float(values["fit_cpu_s"]),
-        float(values.get("evidence_cpu_s", np.nan)),
-        float(values["peak_mb"]),
-        int(values["n_bytes"]),
-        mean,
-        std,
-        (values["line_mean"], values["line_std"]) if "line_mean" in values else None,
-    )
+    error = float(np.linalg.norm(values["mean"] - truth) / np.linalg.norm(truth))
+    return Assessment(error, calibration(truth, values["mean"], std), held, {**values, "std": std})
 
 
 def chosen(found: Mapping[str, Assessment], candidates: tuple[str, ...]) -> str:
@@ -108,10 +105,3 @@ def chosen(found: Mapping[str, Assessment], candidates: tuple[str, ...]) -> str:
     evidence = {name: found[name].evidence for name in candidates if name in found}
     known = {name: one for name, one in evidence.items() if one is not None}
     return best(known, next(iter(known)))
-
-
-def line_of(case_name: str) -> tuple[Array, Array, Array]:
-    """Return the grid (n,) on which a function of one input is drawn, the truth and the cheapest level there."""
-    case = CASES[case_name]
-    x = case.scaled(np.linspace(0, 1, N_LINE)[:, None])
-    return x[:, 0], case.levels[-1](x), case.levels[0](x)
