@@ -89,7 +89,7 @@ def normals(episode: Tensor, year: Tensor, n_species: int, seed: int, stream: in
     Returns
     -------
     (..., species)
-        float32.
+        float32, in memory one species after the other.
 
     *Contract*: equal to the bit whatever else is drawn in the same call; equal to the reference to 1e-5.
 
@@ -114,7 +114,7 @@ def _fake(rule: Tensor, parameters: Tensor, initial: Tensor, *_others: Any) -> T
 
 def _fake_noise(episode: Tensor, year: Tensor, n_species: int, *_others: Any) -> Tensor:
     shape = torch.broadcast_shapes(episode.shape, year.shape)
-    return episode.new_empty((*shape, n_species), dtype=torch.float32)
+    return episode.new_empty((n_species, *shape), dtype=torch.float32).movedim(0, -1)
 
 
 def _pays(rule: Tensor, *_others: Any) -> bool:

@@ -73,8 +73,8 @@ def noise_reference(episode: Tensor, year: Tensor, n_species: int, seed: int, st
                 (first >> 32 & MASK) ^ words[3] ^ key[1], first & MASK,
             ]  # fmt: skip
             key = [(k + w) & MASK for k, w in zip(key, WEYL, strict=True)]
-        uniform = [(word.double() + 0.5) * 2.0**-32 for word in words]
+        uniform = [((word.float() + 0.5) * 2.0**-32).double() for word in words]  # in the rounding of the kernel
         for one, two in (uniform[:2], uniform[2:]):
             radius, angle = (-2 * one.log()).sqrt(), 2 * math.pi * two
             blocks += [radius * angle.cos(), radius * angle.sin()]
-    return torch.stack(blocks[:n_species], -1).float()
+    return torch.stack(blocks[:n_species]).float().movedim(0, -1)

@@ -38,7 +38,7 @@ class Batch:
         escaped, catch = take(self.model, self.stock, fraction, self.p)
         noise = draw(self.seed, self.episode, self.year.long(), self.model.takes_noise)
         self.stock = self.model.grow(escaped, self.p, self.year, noise)
-        lost = (self.stock <= self.model.threshold).any(-1)
+        lost = self.stock.amin(-1) <= self.model.threshold
         reward = self.objective.utility(catch, fraction) - lost * self.objective.death(self.year)
         self.year = self.year + 1
         return reward, lost
@@ -47,7 +47,10 @@ class Batch:
         """Begin the next episode in the environments of a mask."""
         if not bool(which.any()):
             return
-        self.episode = torch.where(which, self.episode + self.n_envs, self.episode)
-        self.year = torch.where(which, 0.0, self.year)
-        fresh = start(self.model, self.p, self.seed, self.episode, torch.float32)
-        self.stock = torch.where(which[:, None], fresh, self.stock)
+        index = which.nonzero()[:, 0]
+        following = self.episode[index] + self.n_envs
+        fresh = start(self.model, self.p, self.seed, following, torch.float32)
+        # new tensors: whoever holds the old ones keeps them
+        self.episode = self.episode.index_put((index,), following)
+        self.year = self.year.index_fill(0, index, 0.0)
+        self.stock = self.stock.index_put((index,), fresh)

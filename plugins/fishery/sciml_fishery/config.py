@@ -73,10 +73,11 @@ class FisheryConfig:
     network: BpttConfig = setting(BpttConfig(60), "training of the network")
     rule: BpttConfig = setting(BpttConfig(40, learning_rate=0.02), "training of the readable rule")
     robust: RobustConfig = setting(RobustConfig(), "robust and cautious training")
-    ppo: PpoConfig = setting(PpoConfig(n_updates=60), "reinforcement learning, which does not know the equations")
+    ppo: PpoConfig = setting(PpoConfig(n_updates=40), "reinforcement learning, which does not know the equations")
+    sb3_steps: int = setting(1_200_000, "most environment steps of stable-baselines3 in `sciml bench`")
 
     def __post_init__(self) -> None:
-        _positive(self, "", ("n_test",))
+        _positive(self, "", ("n_test", "sb3_steps"))
         if self.model not in (*MODELS, *VARIANTS) or self.n_fisheries not in (1, 2):
             wanted = f"one of {', '.join((*MODELS, *VARIANTS))} with 1 or 2 fisheries"
             raise ValueError(f"model: expected {wanted}, got {self.model!r} with {self.n_fisheries}; choose one")
@@ -97,6 +98,7 @@ PRESETS = {
         rule=BpttConfig(8, 64, 0.04),
         robust=RobustConfig(n_steps=4),
         ppo=PpoConfig(n_updates=2, n_envs=64),
+        sb3_steps=4096,
     ),
     "long": FisheryConfig(
         n_test=10_000,

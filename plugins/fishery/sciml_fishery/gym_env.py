@@ -9,6 +9,7 @@ is the paper's), and the observation is the stock in carrying capacities.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,7 +42,7 @@ def spaces_of(model: Model, symmetric: bool) -> tuple[spaces.Box, spaces.Box]:
 def fractions(action: Any, symmetric: bool) -> torch.Tensor:
     """Return fractions in [0, 1] from actions of the space; what leaves it is clipped, what is no number refused."""
     values = torch.as_tensor(np.asarray(action, np.float32))
-    if not bool(torch.isfinite(values).all()):
+    if not math.isfinite(float(values.sum())):
         raise ValueError(f"action: expected finite numbers, got {values.flatten()[:4].tolist()}; check the policy")
     return ((values + 1) / 2 if symmetric else values).clamp(0, 1)
 

@@ -129,7 +129,7 @@ def take(model: Model, stock: Tensor, fraction: Tensor, parameters: Parameters) 
     catch = [fraction[..., f] * columns[i] for f, i in enumerate(model.fished)]
     for i, c in zip(model.fished, catch, strict=True):
         columns[i] = columns[i] - c
-    return torch.stack(columns, -1), torch.stack(catch, -1)
+    return torch.stack(columns).movedim(0, -1), torch.stack(catch).movedim(0, -1)
 
 
 def see(model: Model, stock: Tensor, parameters: Parameters) -> Tensor:

@@ -54,7 +54,7 @@ class Objective:
 
     def utility(self, catch: Tensor, fraction: Tensor) -> Tensor:
         """Return what a year is worth (...,), before discount, from catch (..., yield) and fraction (..., fishery)."""
-        value = (catch * self.prices(catch.shape[-1], catch)).sum(-1)
+        value = catch @ self.prices(catch.shape[-1], catch)
         if any(self.cost):
             value = value - (fraction * _padded(self.cost, fraction.shape[-1], fraction)).sum(-1)
         if self.stock_cost:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sciml_fishery.gym_env import FisheryVectorEnv
 from sciml_fishery.models import Model
+from sciml_fishery.rollout import Decide
 
 Array = NDArray[Any]
 
@@ -68,22 +69,28 @@ class FisheryVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def policy_of(learner: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return a trained learner as a policy (observation, year) -> fraction, without exploration."""
+def policy_of(learner: Any, symmetric: bool = True, scale: float = 1.0) -> Decide:
+    """Return a trained learner as a policy (observation, year) -> fraction, without exploration.
+
+    Parameters
+    ----------
+    symmetric : whether it acts in [-1, 1].
+    scale : stock at which its observation is one.
+    """
 
     def decide(stock: torch.Tensor, year: torch.Tensor) -> torch.Tensor:
-        action, _ = learner.predict(stock.numpy(), deterministic=True)
-        return ((torch.as_tensor(action) + 1) / 2).clamp(0, 1)
+        action = torch.as_tensor(learner.predict(stock.numpy() / np.float32(scale), deterministic=True)[0])
+        return ((action + 1) / 2 if symmetric else action).clamp(0, 1)
 
     return decide
 
 
 class Watch(BaseCallback):
-    """Calls `judge(policy)` after every `every` steps, and stops when it returns True; judging does not count.
+    """Calls `judge` after every `every` steps, and stops when it returns True; judging does not count.
 
     Parameters
     ----------
-    judge : (policy, CPU seconds of training so far) -> whether to stop.
+    judge : (learner, CPU seconds of training so far) -> whether to stop.
     every : environment steps between calls.
     """
 
@@ -97,7 +104,7 @@ class Watch(BaseCallback):
             return True
         self.spent += time.process_time() - self.began
         self.next += self.every
-        stop = self.judge(policy_of(self.model), self.spent)
+        stop = self.judge(self.model, self.spent)
         self.began = time.process_time()
         return not stop
 

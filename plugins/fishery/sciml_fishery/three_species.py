@@ -82,11 +82,12 @@ def three_species(change: Change | None = None, competition: str = "loss") -> Gr
         inside = competition == "capacity"
         room_x, room_y = (p["k_x"] - p["c_xy"] * y, p["k_y"] - p["c_xy"] * x) if inside else (p["k_x"], p["k_y"])
         lost = 0 if inside else p["c_xy"] * x * y
-        eaten_x, eaten_y = (p["beta"] * z * n**2 / (p["c"] ** 2 + n**2) for n in (x, y))
+        hunger, c_2 = p["beta"] * z, p["c"] * p["c"]
+        eaten_x, eaten_y = (hunger * m / (c_2 + m) for m in (x * x, y * y))
         next_x = x + p["r_x"] * x * (1 - x / room_x) - eaten_x - lost + p["sigma_x"] * x * noise[..., 0]
         next_y = y + p["r_y"] * y * (1 - y / room_y) - p["d"] * eaten_y - lost + p["sigma_y"] * y * noise[..., 1]
         next_z = z + z * (p["b"] * (x + p["d"] * y) - p["d_z"]) + p["sigma_z"] * z * noise[..., 2]
-        return torch.stack([next_x, next_y, next_z], -1)
+        return torch.stack([next_x, next_y, next_z]).movedim(0, -1)  # columns lie together: the next step is faster
 
     return grow
 
