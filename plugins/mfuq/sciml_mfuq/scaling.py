@@ -66,8 +66,11 @@ def scaled(samples: Samples, number: int) -> Scaled:
     centre = level.y.mean()
     scale = float(level.y.std()) or abs(float(centre)) or 1.0
     noise = np.zeros(len(u)) if level.noise is None else np.broadcast_to(np.square(level.noise), len(u)) / scale**2
-    tensors = (torch.as_tensor(np.array(a, dtype=np.float64)) for a in (u, (level.y - centre) / scale, noise))
-    return Scaled(*tensors, torch.tensor(centre), torch.tensor(scale, dtype=torch.float64), columns)
+    inputs, outputs, variances = (
+        torch.as_tensor(np.array(part, dtype=np.float64)) for part in (u, (level.y - centre) / scale, noise)
+    )
+    one = torch.ones((), dtype=torch.float64)
+    return Scaled(inputs, outputs, variances, one * float(centre), one * scale, columns)
 
 
 def unit_box(samples: Samples) -> tuple[Tensor, Tensor]:
