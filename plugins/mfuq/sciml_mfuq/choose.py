@@ -17,8 +17,6 @@ N_ONE_OUT = 8
 N_FOLDED = 150
 ALONE = "gp"
 """The engine that does not look at the cheap levels."""
-CLOSE = 1.05
-"""Engines whose errors differ by less than this factor are told apart by their log density."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,11 @@ def folds(n: int, seed: int) -> list[NDArray[np.int64]]:
 def hold_out(engine: str, samples: Samples, seed: int) -> HeldOut:
     """Return what an engine says of runs of the truth that it was not given.
 
-    With two runs of the truth nothing can be left out, as one is no fit; the error is infinite then.
+    With two runs of the truth nothing can be left out, as one is no fit; the evidence is NaN then.
     """
     n, parts = len(samples.truth.x), []
     if n < 3:
-        nothing = np.full(n, np.inf)
+        nothing = np.full(n, np.nan)
         return HeldOut(samples.truth.y, nothing, nothing)
     for out in folds(n, seed):
         kept = np.ones(n, dtype=bool)
@@ -85,19 +83,18 @@ def hold_out(engine: str, samples: Samples, seed: int) -> HeldOut:
 
 
 def best(evidence: Mapping[str, HeldOut], default: str) -> str:
-    """Return the engine of least held-out error; among those close to it the one of highest log density.
+    """Return the engine under whose predicted laws the held-out runs are most likely.
+
+    The log density is a proper score: an engine that errs and says so is not beaten by one that errs a little less and
+    does not know it, which matters where few runs are left out, all of them far from the others.
 
     Parameters
     ----------
     evidence : engine -> what it says of runs that it did not see.
     default : what is taken where there is no finite evidence.
     """
-    finite = {name: one for name, one in evidence.items() if np.isfinite(one.rmse)}
-    if not finite:
-        return default
-    least = min(one.rmse for one in finite.values())
-    close = [name for name, one in finite.items() if one.rmse <= CLOSE * least]
-    return max(close, key=lambda name: finite[name].log_density)
+    scores = {name: one.log_density for name, one in evidence.items() if np.isfinite(one.log_density)}
+    return max(scores, key=lambda name: scores[name]) if scores else default
 
 
 def choose(samples: Samples, engines: Sequence[str], *, seed: int) -> Choice:

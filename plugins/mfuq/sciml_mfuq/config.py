@@ -30,7 +30,7 @@ class FunctionsConfig:
 
     cases: tuple[str, ...] = setting(("c1", "c2", "c3", "c4", "park", "borehole"), "functions; see the README")
     engines: tuple[str, ...] = setting(CANDIDATES, "engines among which the automatic choice is made")
-    others: tuple[str, ...] = setting(("deep_ensemble", "dropout"), "engines that are shown beside them")
+    others: tuple[str, ...] = setting(("composite", "deep_ensemble", "dropout"), "engines that are shown beside them")
     n_seed: int = setting(1, "designs of each function; medians over them are reported")
     n_test: int = setting(2000, "fresh points on which errors are measured")
 

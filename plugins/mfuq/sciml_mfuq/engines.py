@@ -38,7 +38,7 @@ ENGINES: dict[str, Engine] = {
     "deep_ensemble": Engine("networks of the truth alone", "sciml_mfuq.ensembles", "fit_deep_ensemble", "DeepEnsemble"),
     "dropout": Engine("dropout, truth alone", "sciml_mfuq.ensembles", "fit_dropout", "Dropout"),
 }
-CANDIDATES = ("gp", "cokriging", "nargp", "composite", "residual")
+CANDIDATES = ("gp", "cokriging", "nargp", "residual")
 """Engines among which the automatic choice is made by default."""
 
 

@@ -12,9 +12,9 @@ from sciml_mfuq.choose import Choice, choose
 from sciml_mfuq.network import Decoder
 from sciml_mfuq.samples import Array, Samples
 
-ENERGY = 1e-5
+ENERGY = 1e-4
 """Modes are kept until this share of the truth's energy is left out; never more than runs of the truth less one."""
-N_MOST = 12
+N_MOST = 10
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ INPUTS = (
     Input("angle_of_attack", "degree", *ANGLES, description="Angle of attack"),
     Input("reynolds", "1", *REYNOLDS, description="Reynolds number of the chord", logarithmic=True),
 )
-FUSED = ("gp", "cokriging", "nargp")
+FUSED = ("gp", "cokriging")
 ALONE = ("gp",)
 
 
@@ -142,7 +142,7 @@ def _tell(found: list[FieldFindings], config: MfuqConfig) -> Report:
     report.table(("amplitude", "engine chosen"), rows, "By how well each predicts left-out flows.")
     designs = [(i + 1, *one.errors.values(), one.coverage95) for i, one in enumerate(found)]
     columns = ("design", "both levels", "viscous flows alone", "potential flow", "coverage")
-    report.table(columns, designs, "Errors relative to the norm of the truth, and share of nodes inside 95 % intervals.")
+    report.table(columns, designs, "Errors relative to the norm of the truth, and nodes inside 95 % intervals.")
     if first.pair.notes:
         report.text("\n".join(f"- {note}" for note in first.pair.notes))
     return report
