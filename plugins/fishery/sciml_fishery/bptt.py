@@ -55,7 +55,7 @@ def survive(mean: Tensor, sd: Tensor, threshold: float, noise: Tensor) -> tuple[
     return given.clamp(min=threshold), (1 - below).prod(-1)
 
 
-def expected_returns(model: Model, policy: Policy, seed: int, episode: Tensor, objective: Objective,
+def expected_returns(model: Model, policy: Policy, seed: int, episode: Tensor, objective: Objective = CATCH,
                      parameters: Parameters | None = None) -> Tensor:  # fmt: skip
     """Return a differentiable reward (episode,) whose expectation is that of `rollout.simulate`.
 

@@ -128,8 +128,9 @@ def summarise(model: Model, strategies: Mapping[str, Strategy]) -> dict[str, flo
 
 def recommended(findings: Findings, run: Run) -> Surrogate:
     """Return the readable rule as a surrogate whose domain is what grids and pictures cover."""
-    highest = max(findings.model.top)
-    domain = {"stock": Region.interval(0.0, highest), "year": Region.interval(0.0, float(findings.model.n_years))}
+    top = findings.model.top
+    stocks, years = Region((((0.0,) * len(top), top),)), Region.interval(0.0, float(findings.model.n_years))
+    domain = {"stock": stocks, "year": years}
     rewards = {key: findings.metrics[key] for key in ("rule_reward", "rule_survival", "rule_over_network")}
     provenance = {"model": findings.model.name, "seed": run.seed, **rewards}
     return Surrogate(findings.strategies["rule"].policy, domain=domain, provenance=provenance)

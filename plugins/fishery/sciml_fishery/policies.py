@@ -47,11 +47,13 @@ class Policy(Network):
     @property
     def spec(self) -> Spec:
         """Observation, year and fraction."""
-        known = Region.interval(0.0, float("inf"))
+        n = len(self.sees)
+        stocks = Region((((0.0,) * n, (float("inf"),) * n),))
+        years = Region.interval(0.0, float("inf"))
         return Spec(
             (
-                FieldSpec("stock", ("batch", "species"), "1", known, f"{', '.join(self.sees)}, before harvest"),
-                FieldSpec("year", ("batch",), "1", known, "years since the start"),
+                FieldSpec("stock", ("batch", "species"), "1", stocks, f"{', '.join(self.sees)}, before harvest"),
+                FieldSpec("year", ("batch",), "1", years, "years since the start"),
             ),
             (FieldSpec("fraction", ("batch", "fishery"), "1", Region.interval(0.0, 1.0), "fraction to fish"),),
         )
