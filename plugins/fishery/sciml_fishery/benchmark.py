@@ -15,9 +15,10 @@ from sciml_fishery.bptt import train, trained
 from sciml_fishery.compare import UNSEEN, grid_of, timed
 from sciml_fishery.config import FisheryConfig
 from sciml_fishery.dp import solve
-from sciml_fishery.grid import Kind, search
-from sciml_fishery.models import Model
+from sciml_fishery.grid import KINDS, Kind, search
+from sciml_fishery.models import Model, may
 from sciml_fishery.policies import ConstantEscapement, ConstantMortality, PredatorEscapement, neural
+from sciml_fishery.robust import regret
 from sciml_fishery.rollout import Outcome, simulate
 from sciml_fishery.three_species import published
 
@@ -47,6 +48,7 @@ def measure_peers(findings: Findings, run: Run, report: Report) -> dict[str, flo
     with one_core():
         metrics |= _published_table(run, report)
         metrics |= _other_models(findings.config, run, report)
+        metrics |= _title_question(metrics, findings.config.n_test, run, report)
         try:
             metrics |= _throughput(findings.config, report)
             metrics |= _learning_speed(findings, run, report)
@@ -86,7 +88,7 @@ def _other_models(config: FisheryConfig, run: Run, report: Report) -> dict[str, 
             def judge(policy: Any, model: Model = model) -> Outcome:
                 return simulate(model, policy.fraction, seed=run.seed + UNSEEN, episodes=config.n_test)
 
-            for kind in ("mortality", "escapement"):
+            for kind in KINDS:
                 points = config.search.n_points if len(model.fished) == 1 or model.drift else 21
                 outcomes[kind] = judge(search(model, kind, points, config.search.n_episodes, run.seed).policy)
             outcomes["optimum"] = judge(solve(model, grid_of(case, model)).policy)
@@ -116,6 +118,27 @@ def _other_models(config: FisheryConfig, run: Run, report: Report) -> dict[str, 
     return metrics
 
 
+def _title_question(metrics: dict[str, float], n_test: int, run: Run, report: Report) -> dict[str, float]:
+    """Fish Model 2 by the optimal policies of one-species models: what leaving out two species costs."""
+    world = published("M2")
+    simple = {
+        "no predator": may(sigma=0.1, beta=0.0),
+        "the predator held at its start, 0.7": may(sigma=0.1, beta=0.21, c=0.3),
+        "the predator held at 0.3": may(sigma=0.1, beta=0.09, c=0.3),
+    }
+    optimum = metrics["m2_optimum_reward"]
+    lost = regret(world, simple, optimum, run.seed + UNSEEN, n_test)
+    report.section(
+        "An approximate model or an approximate solution?",
+        "The question of the paper's code: the exact optimum of a one-species model, or an approximate policy of the "
+        f"true one? In Model 2 the network loses {100 * (1 - metrics['m2_learned_over_dp']):.1f} % of the optimal reward.",
+    )
+    rows = [(name, round(100 * share, 1)) for name, share in lost.items()]
+    report.table(("one-species model, solved exactly", "reward lost in Model 2 (%)"), rows)
+    keys = ("no_predator", "predator_07", "predator_03")
+    return {f"one_species_regret_{key}": share for key, share in zip(keys, lost.values(), strict=True)}
+
+
 def _throughput(config: FisheryConfig, report: Report) -> dict[str, float]:
     """Count environment steps per CPU second of the batched environments and of one NumPy environment after another."""
     from stable_baselines3.common.vec_env import DummyVecEnv
@@ -123,7 +146,7 @@ def _throughput(config: FisheryConfig, report: Report) -> dict[str, float]:
     from sciml_fishery.gym_env import FisheryVectorEnv
     from sciml_fishery.peers import PlainEnv
 
-    model, n = published("M4"), 10_000
+    model, n = published("M4"), 20_000
     ours = FisheryVectorEnv(n, model)
     ours.reset(seed=1)
     actions = torch.full((n, 2), 0.2).numpy()
@@ -140,7 +163,7 @@ def _throughput(config: FisheryConfig, report: Report) -> dict[str, float]:
     search(model, "mortality", 3, 3, 1)
     _, search_s = timed(lambda: search(model, "mortality", points, episodes, 1))
     rates = {
-        "batched environments, 10 000": 100 * n / ours_s,
+        "batched environments, 20 000": 100 * n / ours_s,
         "DummyVecEnv of 8 NumPy environments": 16_000 / dummy_s,
         "one NumPy environment": 10_000 / plain_s,
         "search over constant rules, one op": points**2 * episodes * model.n_years / search_s,

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from sciml import Run
-from sciml_fishery.bptt import BpttConfig, train, trained
+from sciml_fishery.bptt import BpttConfig, train, trained, worst_share
 from sciml_fishery.config import FisheryConfig
 from sciml_fishery.dp import Optimum, solve
-from sciml_fishery.grid import search
+from sciml_fishery.grid import KINDS, search
 from sciml_fishery.models import Model, perturbed
 from sciml_fishery.objectives import Objective
 from sciml_fishery.policies import ConstantMortality, Policy, PredatorEscapement, neural
@@ -68,8 +68,9 @@ def find_all(config: FisheryConfig, model: Model, run: Run) -> Found:
     """Search, solve and train; what is trained resumes from its checkpoint."""
     policies: dict[str, tuple[Policy, float]] = {}
     with run.progress.track(2, "constant policies") as update:
-        for n, kind in enumerate(("mortality", "escapement")):
-            found, cpu_s = timed(lambda k=kind: search(model, k, *vars(config.search).values(), run.seed))
+        points, episodes = config.search.n_points, config.search.n_episodes
+        for n, kind in enumerate(KINDS):
+            found, cpu_s = timed(lambda k=kind: search(model, k, points, episodes, run.seed))
             policies[kind] = found.policy, cpu_s
             update(n + 1)
     optimum = None
@@ -103,6 +104,8 @@ def _learn(
     robust = config.robust
     again = BpttConfig(robust.n_steps, config.rule.n_episodes, robust.learning_rate)
 
+    worst = worst_share(robust.worst_share)
+
     def learn(name: str, policy: Policy, how: BpttConfig, before: float = 0.0, **options: Any) -> Policy:
         steps = train(model, policy, how, run.seed, checkpoint=run.checkpoint(name), **options)
         with run.progress.track(how.n_steps, TITLES[name][0]) as update:
@@ -114,7 +117,7 @@ def _learn(
     rule = learn("rule", PredatorEscapement(model.sees, model.yields), config.rule)
     assert isinstance(rule, PredatorEscapement)
     spent = policies["rule"][1]
-    learn("robust", copy.deepcopy(rule), again, spent, spread=robust.spread)
+    learn("robust", copy.deepcopy(rule), again, spent, spread=robust.spread, goal=worst)
     learn("cautious", copy.deepcopy(rule), again, spent, objective=Objective(death_cost=robust.death_cost))
     policies["rule"] = rounded(rule), spent  # judged with the digits that are written
     with run.progress.track(config.ppo.n_updates, TITLES["ppo"][0]) as update:

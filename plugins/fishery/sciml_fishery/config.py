@@ -53,12 +53,14 @@ class RobustConfig:
     spread: float = setting(0.1, "relative standard deviation of every parameter")
     n_steps: int = setting(30, "optimization steps, from the nominal policy on")
     learning_rate: float = setting(0.02, "of Adam at the start")
+    worst_share: float = setting(0.5, "share of the worst episodes whose mean is maximised; 1 is the plain mean")
     death_cost: float = setting(20.0, "further cost of a loss that the cautious rule is trained with")
 
     def __post_init__(self) -> None:
         _positive(self, "robust.", ("n_steps", "learning_rate"))
-        if self.spread < 0 or self.death_cost < 0:
-            raise ValueError(f"robust: expected spread and death_cost >= 0, got {self}; raise them")
+        if self.spread < 0 or self.death_cost < 0 or not 0 < self.worst_share <= 1:
+            wanted = "spread and death_cost >= 0 and a share in (0, 1]"
+            raise ValueError(f"robust: expected {wanted}, got {self}; correct them")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class FisheryConfig:
 
     model: str = setting("M4", f"M1 to M4 of the paper, or one of its variants: {', '.join(VARIANTS)}")
     n_fisheries: int = setting(2, "fisheries of a variant: 1 takes X, 2 take X and Y; M1 to M4 have their own")
-    n_test: int = setting(2000, "fresh episodes that every policy is judged on")
+    n_test: int = setting(1500, "fresh episodes that every policy is judged on")
     search: SearchConfig = setting(SearchConfig(), "constant policies")
     optimum: OptimumConfig = setting(OptimumConfig(), "dynamic programming")
     network: BpttConfig = setting(BpttConfig(60), "training of the network")

@@ -17,6 +17,7 @@ from sciml_fishery.policies import ConstantEscapement, ConstantMortality
 from sciml_fishery.rollout import simulate
 
 Kind = Literal["mortality", "escapement"]
+KINDS: tuple[Kind, ...] = ("mortality", "escapement")
 TOP = {"mortality": 0.5, "escapement": 1.0}
 CHUNK = 100_000  # episodes at once where no op computes the model
 

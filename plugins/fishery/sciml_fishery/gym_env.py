@@ -10,7 +10,7 @@ is the paper's), and the observation is the stock in carrying capacities.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class FisheryEnv(Env[Array, Array]):
     *Contract*: after ``reset(seed=s)`` the n-th episode is the one that every other environment with that seed runs.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
 
     def __init__(self, model: str | Model = "M4", objective: Objective = CATCH, symmetric: bool = False,
                  endless: bool = False, render_mode: str | None = None) -> None:  # fmt: skip

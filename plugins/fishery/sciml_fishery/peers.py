@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import Env, spaces
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 class PlainEnv(Env[Array, Array]):
     """Model 2, 3 or 4 with NumPy scalars: observation N / 4, action in [0, 1], truncated after `n_years`."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
 
     def __init__(self, model: Model) -> None:
         if model.drift is None:

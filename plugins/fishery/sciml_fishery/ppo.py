@@ -87,7 +87,9 @@ class Actor(nn.Module):
 
 def train_ppo(model: Model, config: PpoConfig, seed: int, objective: Objective = CATCH) -> Iterator[PpoState]:
     """Train a network by PPO, yielding a state after every update; its `policy` acts without noise."""
-    actor = Actor(neural(model.sees, model.yields, seed, head="fraction"), model.n_years)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        actor = Actor(neural(model.sees, model.yields, seed, head="fraction"), model.n_years)
     optimizer = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
     batch, generator, began = (
         Batch(model, config.n_envs, seed, MOST, objective),
