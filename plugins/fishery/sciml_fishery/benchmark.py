@@ -131,7 +131,7 @@ def _title_question(metrics: dict[str, float], n_test: int, run: Run, report: Re
     report.section(
         "An approximate model or an approximate solution?",
         "The question of the paper's code: the exact optimum of a one-species model, or an approximate policy of the "
-        f"true one? In Model 2 the network loses {100 * (1 - metrics['m2_learned_over_dp']):.1f} % of the optimal reward.",
+        f"true one? In Model 2 the network loses {100 * (1 - metrics['m2_learned_over_dp']):.1f} % of the optimum.",
     )
     rows = [(name, round(100 * share, 1)) for name, share in lost.items()]
     report.table(("one-species model, solved exactly", "reward lost in Model 2 (%)"), rows)
@@ -175,6 +175,17 @@ def _throughput(config: FisheryConfig, report: Report) -> dict[str, float]:
     return {**found, "env_steps_per_cpu_s": first, "dummyvecenv_steps_per_cpu_s": second}
 
 
+def _seconds_to_beat(goal: float, model: Model, judge: Any, config: FisheryConfig, seed: int) -> float:
+    """Return the CPU seconds of training until `judge` gives the network more than the goal; NaN for never."""
+    policy, spent, began = neural(model.sees, model.yields, seed), 0.0, time.process_time()
+    for _ in train(model, policy, config.network, seed):
+        spent += time.process_time() - began
+        if judge(policy.fraction) > goal:
+            return spent
+        began = time.process_time()
+    return math.nan
+
+
 def _learning_speed(findings: Findings, run: Run, report: Report) -> dict[str, float]:
     """Measure the CPU seconds to beat constant mortality on Model 4 in 300 episodes kept for this; judging is free."""
     from stable_baselines3.common.vec_env import DummyVecEnv
@@ -188,15 +199,8 @@ def _learning_speed(findings: Findings, run: Run, report: Report) -> dict[str, f
     def judge(decide: Any) -> float:
         return simulate(model, decide, seed=run.seed + 2 * UNSEEN, episodes=300).mean
 
-    goal, ours, spent = judge(level.fraction), math.nan, 0.0
-    policy = neural(model.sees, model.yields, run.seed)
-    began = time.process_time()
-    for _ in train(model, policy, config.network, run.seed):
-        spent += time.process_time() - began
-        if judge(policy.fraction) > goal:
-            ours = spent
-            break
-        began = time.process_time()
+    goal = judge(level.fraction)
+    ours = _seconds_to_beat(goal, model, judge, config, run.seed)
     curve: list[tuple[float, float]] = []
 
     def watch(peer: Any, cpu_s: float) -> bool:

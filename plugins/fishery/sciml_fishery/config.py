@@ -53,7 +53,7 @@ class RobustConfig:
     spread: float = setting(0.1, "relative standard deviation of every parameter")
     n_steps: int = setting(30, "optimization steps, from the nominal policy on")
     learning_rate: float = setting(0.02, "of Adam at the start")
-    worst_share: float = setting(0.5, "share of the worst episodes whose mean is maximised; 1 is the plain mean")
+    worst_share: float = setting(0.7, "share of the worst episodes whose mean is maximised; 1 is the plain mean")
     death_cost: float = setting(20.0, "further cost of a loss that the cautious rule is trained with")
 
     def __post_init__(self) -> None:

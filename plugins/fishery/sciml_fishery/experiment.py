@@ -24,6 +24,21 @@ PUBLISHED_PPO_GP = 49.44  # reward of the paper's best policy on Model 4
 
 
 @dataclass(frozen=True)
+class Pictured:
+    """What is drawn beside the strategies.
+
+    Parameters
+    ----------
+    front, fractions : survival and reward of optima with further costs of a loss, and of less constant mortality.
+    paths : stocks of one hundred episodes under some of the strategies.
+    """
+
+    front: list[tuple[float, float, float]]
+    fractions: list[tuple[float, float, float]]
+    paths: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything that the report tells.
 
@@ -32,8 +47,7 @@ class Findings:
     model, config : the stock and the settings.
     strategies : policies by name and how they did.
     curves : training return over CPU seconds.
-    front, fractions : survival and reward of optima with further costs of a loss, and of less constant mortality.
-    paths : stocks of one hundred episodes under some of the strategies.
+    pictured : what is drawn beside them.
     metrics : numbers by name.
     """
 
@@ -41,9 +55,7 @@ class Findings:
     config: FisheryConfig
     strategies: Mapping[str, Strategy]
     curves: Mapping[str, Curve]
-    front: list[tuple[float, float, float]]
-    fractions: list[tuple[float, float, float]]
-    paths: Mapping[str, Any]
+    pictured: Pictured
     metrics: Mapping[str, float]
 
 
@@ -91,7 +103,7 @@ def explore(config: FisheryConfig, run: Run) -> Findings:
     verb = f"loses {100 * lost:.1f} % of the reward" if lost > 0 else f"earns {-100 * lost:.1f} % more"
     weights = n_weights(strategies["network"].policy)
     write_rule(rule, run.folder, f"Against a network of {weights} weights it {verb}.")
-    return Findings(model, config, strategies, found.curves, front, fractions, drawn, metrics)
+    return Findings(model, config, strategies, found.curves, Pictured(front, fractions, drawn), metrics)
 
 
 def n_weights(policy: torch.nn.Module) -> int:

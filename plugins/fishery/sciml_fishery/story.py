@@ -124,7 +124,7 @@ def _policies(report: Report, findings: Findings) -> None:
         )
     report.figure("policies", drawn, caption)
     report.figure(
-        "trajectories", figures.trajectories(model, findings.paths),
+        "trajectories", figures.trajectories(model, findings.pictured.paths),
         "Median and middle 80 % of the stocks that are still there, in carrying capacities; the dotted line is where a "
         "species counts as lost.",
     )  # fmt: skip
@@ -133,11 +133,13 @@ def _policies(report: Report, findings: Findings) -> None:
 def _front(report: Report, findings: Findings) -> None:
     report.section("Reward and survival", "The upper right is where a manager wants to be.")
     is_m4 = findings.model.name == "M4"
-    drawn = figures.front(findings.strategies, findings.front, findings.fractions, is_m4)
+    drawn = figures.front(findings.strategies, findings.pictured.front, findings.pictured.fractions, is_m4)
     published = " Hollow: the paper's numbers, 100 episodes." if is_m4 else ""
     report.figure("front", drawn, f"Mean reward against survival on the same fresh episodes.{published}")
-    if findings.front:
-        rows = [(cost, round(100 * survival, 1), round(reward, 2)) for cost, survival, reward in findings.front]
+    if findings.pictured.front:
+        rows = [
+            (cost, round(100 * survival, 1), round(reward, 2)) for cost, survival, reward in findings.pictured.front
+        ]
         report.table(("further cost of a loss", "survival (%)", "reward"), rows, "Optima by dynamic programming.")
 
 
