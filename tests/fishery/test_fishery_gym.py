@@ -125,6 +125,18 @@ def test_stable_baselines_learns_on_the_batched_environments():
     assert ((fraction >= 0) & (fraction <= 1)).all()
 
 
+@pytest.mark.parametrize("name", ["PPO", "TQC", "RecurrentPPO"])
+def test_learners_of_stable_baselines_become_policies(name):
+    pytest.importorskip("sb3_contrib")
+    from sciml_fishery.sb3 import FisheryVecEnv, learner, policy_of
+
+    trained = learner(name, FisheryVecEnv("M2", 2), 8).learn(16)
+    outcome = simulate(short(5), lambda s, t: policy_of(trained)(s, t).expand(-1, 2), seed=8, episodes=4)
+    assert outcome.reward.isfinite().all()
+    with pytest.raises(ValueError, match="sb3: expected PPO"):
+        learner("DQN", None, 8)
+
+
 def test_terminal_observation_reaches_stable_baselines():
     pytest.importorskip("stable_baselines3")
     from sciml_fishery.sb3 import FisheryVecEnv
