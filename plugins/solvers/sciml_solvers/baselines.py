@@ -268,8 +268,8 @@ METHODS: dict[str, Callable[[Task], Solver]] = {
 
 @contextmanager
 def _threads(n: int, uses_numba: bool) -> Iterator[None]:
-    """Run what is measured on n threads; those of numba belong to the process, so they are only looked at."""
-    if uses_numba and numba.get_num_threads() != n:
+    """Run what is measured on n threads; more than one of numba's belong to the process, so they are only looked at."""
+    if uses_numba and n > 1 and numba.get_num_threads() != n:
         raise ValueError(
             f"measure: expected compiled loops on {n} threads, got {numba.get_num_threads()}; start Python with "
             f"NUMBA_NUM_THREADS={n} or call numba.set_num_threads({n})"
