@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 COLOURS = {"optimum": CYCLE[6], "learned": CYCLE[0], "constant": CYCLE[1]}
 PUBLISHED = {"PPO (paper)": (0.94, 48.75), "PPO+GP (paper)": (0.98, 49.44)}  # Model 4
-N_SIDE = 61
+N_SIDE, DARK = 61, "#39424a"
 
 
 @plot_style()
@@ -134,10 +134,10 @@ def trajectories(model: Model, paths: Mapping[str, Any]) -> Figure:
             low, middle, high = np.nanquantile(stock[shown, :, i], (0.1, 0.5, 0.9), axis=1)
             axes[i, column].fill_between(years[shown], low, high, color=CYCLE[i], alpha=0.25, lw=0)
             axes[i, column].plot(years[shown], middle, color=CYCLE[i], lw=1.3)
-            axes[i, column].axhline(model.threshold, color="#39424a", lw=0.9, ls=(0, (1, 2)))
+            axes[i, column].axhline(model.threshold, color=DARK, lw=0.9, ls=(0, (1, 2)))
             axes[i, 0].set_ylabel(species)
             axes[i, column].set_ylim(bottom=0)
-        axes[-1, column].plot(years, 100 * alive.mean(1), color="#39424a")
+        axes[-1, column].plot(years, 100 * alive.mean(1), color=DARK)
         axes[-1, column].set(xlabel="year", ylim=(0, 105))
         axes[0, column].set_title(TITLES[name][0], fontsize="small")
     axes[-1, 0].set_ylabel("alive (%)")
@@ -147,35 +147,36 @@ def trajectories(model: Model, paths: Mapping[str, Any]) -> Figure:
 @plot_style()
 def front(strategies: Mapping[str, Strategy], optima: Sequence[tuple[float, float, float]],
           fractions: Sequence[tuple[float, float, float]], published: bool) -> Figure:  # fmt: skip
-    """Draw reward against survival: strategies, optima with further costs of a loss, less constant mortality."""
-    figure, ((axes,),) = new_figure(width=9.2, height=5.0)
-    if "optimum" in strategies:
-        start = strategies["optimum"].outcome
-        points = [(start.survival, start.mean), *((s, r) for _, s, r in optima)]
-        dashed: dict[str, Any] = {"color": COLOURS["optimum"], "ls": "--", "lw": 1.2, "marker": "s", "ms": 4}
-        x, y = np.transpose(sorted(points))
-        axes.plot(100 * x, y, label="optima, a loss costing more and more", **dashed)
-    axes.plot(*np.transpose([(100 * s, r) for _, s, r in fractions]), color=COLOURS["constant"], ls=":", marker=".",
-              label="constant mortality at 80, 90, 95, 100 %")  # fmt: skip
-    markers = iter("sDo^vpPhX*")
-    for name, one in strategies.items():
-        title, kind = TITLES[name]
-        look: dict[str, Any] = {
-            "color": COLOURS[kind],
-            "marker": next(markers),
-            "s": 80,
-            "zorder": 3,
-            "edgecolors": "white",
-        }
-        axes.scatter(100 * one.outcome.survival, one.outcome.mean, label=title, **look)
-    if published:
-        for marker, (name, (survival, reward)) in zip("<>", PUBLISHED.items(), strict=True):
-            axes.scatter(
-                100 * survival, reward, s=52, marker=marker, facecolors="none", edgecolors="#39424a", label=name
+    """Draw reward against survival: strategies, optima with further costs of a loss, less constant mortality.
+
+    The right panel enlarges what lies around the optimum.
+    """
+    figure, axes = new_figure(1, 2, 12.4, 4.8)
+    for panel in axes[0]:
+        if "optimum" in strategies:
+            start = strategies["optimum"].outcome
+            x, y = np.transpose(sorted([(start.survival, start.mean), *((s, r) for _, s, r in optima)]))
+            dashed: dict[str, Any] = {"color": COLOURS["optimum"], "ls": "--", "lw": 1.2, "marker": "s", "ms": 4}
+            panel.plot(100 * x, y, label="optima, a loss costing more and more", **dashed)
+        x, y = np.transpose([(s, r) for _, s, r in fractions])
+        dotted: dict[str, Any] = {"color": COLOURS["constant"], "ls": ":", "marker": "."}
+        panel.plot(100 * x, y, label="constant mortality at 80, 90, 95, 100 %", **dotted)
+        for marker, (name, one) in zip("sDo^vpPhXd", strategies.items(), strict=False):
+            look: dict[str, Any] = {"color": COLOURS[TITLES[name][1]], "marker": marker, "s": 80, "zorder": 3}
+            panel.scatter(
+                100 * one.outcome.survival, one.outcome.mean, label=TITLES[name][0], edgecolors="white", **look
             )
-    axes.set(xlabel="episodes in which no species is lost (%)", ylabel="mean reward (catch, in carrying capacities)")
-    axes.margins(0.06)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        for marker, (name, point) in zip("<>", PUBLISHED.items() if published else (), strict=False):
+            panel.scatter(100 * point[0], point[1], s=60, marker=marker, facecolors="none", edgecolors=DARK, label=name)
+        panel.set_xlabel("episodes in which no species is lost (%)")
+        panel.margins(0.06)
+    axes[0, 0].set_ylabel("mean reward (catch, in carrying capacities)")
+    best = [one.outcome for name, one in strategies.items() if TITLES[name][1] != "constant"]
+    low_x, low_y = (min(100 * o.survival for o in best), min(o.mean for o in best))
+    high_y = max(o.mean for o in best)
+    pad = 0.12 * (high_y - low_y) + 1e-3
+    axes[0, 1].set(xlim=(low_x - 1.5, 101.0), ylim=(low_y - pad, high_y + pad), title="enlarged")
+    axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
 
@@ -188,7 +189,7 @@ def learning(curves: Mapping[str, Curve], goal: float) -> Figure:
         seconds, value = np.transpose(curve) if curve else (np.zeros(0), np.zeros(0))
         axes.plot(seconds, value, label=TITLES[name][0], lw=1.3)
         lows += [float(np.quantile(value, 0.15))] if curve else []
-    axes.axhline(goal, color="#39424a", lw=1.0, ls=(0, (1, 2)), label="constant mortality")
+    axes.axhline(goal, color=DARK, lw=1.0, ls=(0, (1, 2)), label="constant mortality")
     axes.set(xlabel="CPU time (s)", ylabel="return in training", ylim=(min(*lows, 0.8 * goal), None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
