@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sciml_mfuq import choose as subject
 from sciml_mfuq.choose import HeldOut, best, choose, folds, hold_out
+from sciml_mfuq.engines import fit_engine
 from sciml_mfuq.functions import CASES
+from sciml_mfuq.model import evaluate
 from sciml_mfuq.samples import Samples
 
 
@@ -21,9 +23,9 @@ def test_folds_leave_each_run_out_once_and_a_fifth_of_many(n, n_group):
 def test_held_out_runs_are_predicted_by_models_that_did_not_see_them(monkeypatch):
     samples, seen = CASES["park"].sample(5), []
 
-    def fit(engine, given, seed):
+    def fit(engine, given, seed, lower=None):
         seen.append(given.truth.x)
-        return original(engine, given, seed)
+        return original(engine, given, seed, lower)
 
     original = subject.fit_engine
     monkeypatch.setattr(subject, "fit_engine", fit)
@@ -46,10 +48,10 @@ def test_useless_cheap_level_leaves_the_truth_alone():
 def test_engine_that_fails_is_passed_over_with_its_sentence(monkeypatch):
     original = subject.fit_engine
 
-    def fit(engine, given, seed):
+    def fit(engine, given, seed, lower=None):
         if engine == "cokriging":
             raise ValueError("cokriging: expected luck, got none; try again")
-        return original(engine, given, seed)
+        return original(engine, given, seed, lower)
 
     monkeypatch.setattr(subject, "fit_engine", fit)
     choice = choose(CASES["c1"].sample(5), ("gp", "cokriging"), seed=5)
@@ -81,3 +83,16 @@ def test_best_takes_the_least_error_where_all_is_sure():
     close, far = (HeldOut(truth, truth + d, np.full(40, 0.1)) for d in (0.01, 0.2))
     assert best({"far": far, "close": close}, "far") == "close"
     assert best({}, "gp") == "gp"
+
+
+@pytest.mark.parametrize("engine", ["cokriging", "nargp", "residual"])
+def test_cheap_levels_taken_over_are_those_that_would_be_fitted_again(engine):
+    samples = CASES["c4"].sample(5)
+    whole = fit_engine(engine, samples, 5)
+    kept = samples.truth_kept(np.arange(len(samples.truth.x)) % 4 > 0)
+    again, taken = fit_engine(engine, kept, 5), fit_engine(engine, kept, 5, whole)
+    x = CASES["c4"].test_points(50, 3)
+    for a, b in zip(evaluate(again, x), evaluate(taken, x), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(evaluate(whole, x), evaluate(fit_engine(engine, samples, 5), x), strict=True):
+        np.testing.assert_array_equal(a, b)

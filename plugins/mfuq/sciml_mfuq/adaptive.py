@@ -37,7 +37,9 @@ class Step:
     mean_std: float
 
 
-def propose(model: CoKriging, samples: Samples, *, seed: int, n_batch: int = 1) -> list[Proposal]:
+def propose(
+    model: CoKriging, samples: Samples, *, seed: int, n_batch: int = 1, budget: float = np.inf
+) -> list[Proposal]:
     r"""Return the runs that lower the integrated variance of the truth most for their cost, one after the other.
 
     A run of level l at x takes ``mean_s [(prod_{k > l} rho_k(s))^2 C_l(s, x)^2] / (C_l(x, x) + noise)`` from the mean
@@ -50,6 +52,7 @@ def propose(model: CoKriging, samples: Samples, *, seed: int, n_batch: int = 1) 
     samples : runs so far, with the costs of the levels.
     seed : of candidates and reference points.
     n_batch : how many runs.
+    budget : of all of them together; fewer are proposed where it does not suffice.
 
     *Source*: Sacks et al., Stat. Sci. 4 (1989), integrated variance; Le Gratiet and Cannamela, Technometrics 57 (2015),
     levels by cost. *Departures*: levels count as conditioned on their own runs alone; the parameters of the kernels
@@ -61,13 +64,16 @@ def propose(model: CoKriging, samples: Samples, *, seed: int, n_batch: int = 1) 
         levels = [_Known.of(model, samples, number, points) for number in range(len(samples.levels))]
         found = []
         for _ in range(n_batch):
-            gains = torch.stack([one.gains() for one in levels])
+            if not any(one.cost <= budget for one in levels):
+                break
+            gains = torch.stack([one.gains() if one.cost <= budget else torch.zeros(N_CANDIDATE) for one in levels])
             at = int(gains.argmax())
             number, candidate = at // N_CANDIDATE, at % N_CANDIDATE
             u = points[N_REFERENCE + candidate].numpy()
             x = samples.bounds[:, 0] + u * (samples.bounds[:, 1] - samples.bounds[:, 0])
             found.append(Proposal(number, x, float(gains.flatten()[at])))
             levels[number] = levels[number].with_run(N_REFERENCE + candidate)
+            budget -= levels[number].cost
     return found
 
 
@@ -99,16 +105,12 @@ def adapt(
     number = 0
     while step.mean_std > target_std:
         number += 1
-        wanted = propose(step.model, step.samples, seed=seed + number, n_batch=n_batch)
-        affordable = []
-        for one in wanted:
-            cost = samples.levels[one.level].cost
-            if spent + cost <= budget:
-                affordable.append(one)
-                spent += cost
-        if not affordable:
+        left = budget - spent
+        wanted = propose(step.model, step.samples, seed=seed + number, n_batch=n_batch, budget=left)
+        if not wanted:
             return
-        step = _step(_bought(step.samples, functions, affordable), seed)
+        spent += sum(samples.levels[one.level].cost for one in wanted)
+        step = _step(_bought(step.samples, functions, wanted), seed)
         yield step
 
 
@@ -149,9 +151,7 @@ def _step(samples: Samples, seed: int) -> Step:
         return Step(samples, model, float(model(torch.as_tensor(x))[1].mean()))
 
 
-def _bought(
-    samples: Samples, functions: Sequence[Callable[[Array], Array]], proposals: Sequence[Proposal]
-) -> Samples:
+def _bought(samples: Samples, functions: Sequence[Callable[[Array], Array]], proposals: Sequence[Proposal]) -> Samples:
     levels = []
     for number, (level, function) in enumerate(zip(samples.levels, functions, strict=True)):
         wanted = [one.x for one in proposals if one.level == number]

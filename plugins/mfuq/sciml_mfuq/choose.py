@@ -63,10 +63,15 @@ def folds(n: int, seed: int) -> list[NDArray[np.int64]]:
     return np.array_split(order, 5) if n <= N_FOLDED else [order[: n // 5]]
 
 
-def hold_out(engine: str, samples: Samples, seed: int) -> HeldOut:
+def hold_out(engine: str, samples: Samples, seed: int, whole: Predictor | None = None) -> HeldOut:
     """Return what an engine says of runs of the truth that it was not given.
 
     With two runs of the truth nothing can be left out, as one is no fit; the evidence is NaN then.
+
+    Parameters
+    ----------
+    engine, samples, seed : as in `fit_engine`.
+    whole : its model of all the runs, whose cheap levels need not be fitted again: they never saw the truth.
     """
     n, parts = len(samples.truth.x), []
     if n < 3:
@@ -75,7 +80,7 @@ def hold_out(engine: str, samples: Samples, seed: int) -> HeldOut:
     for out in folds(n, seed):
         kept = np.ones(n, dtype=bool)
         kept[out] = False
-        fitted = fit_engine(engine, samples.truth_kept(kept), seed)
+        fitted = fit_engine(engine, samples.truth_kept(kept), seed, whole)
         mean, std = evaluate(fitted, samples.truth.x[out])
         parts.append((samples.truth.y[out], mean, np.hypot(std, float(fitted.noise_std))))
     truth, mean, std = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -116,13 +121,15 @@ def choose(samples: Samples, engines: Sequence[str], *, seed: int) -> Choice:
     if unknown or not engines:
         raise ValueError(f"choose: expected engines among {', '.join(ENGINES)}, got {list(engines)}; choose some")
     evidence, failures, errors = dict[str, HeldOut](), dict[str, str](), list[ValueError]()
+    models = dict[str, Predictor]()
     for name in engines:
         try:
-            evidence[name] = hold_out(name, samples, seed)
+            models[name] = fit_engine(name, samples, seed)
+            evidence[name] = hold_out(name, samples, seed, models[name])
         except ValueError as error:
             failures[name] = str(error)
             errors.append(error)
     if not evidence:
         raise errors[0]
     chosen = best(evidence, next(iter(evidence)))
-    return Choice(chosen, fit_engine(chosen, samples, seed), evidence, failures)
+    return Choice(chosen, models[chosen], evidence, failures)

@@ -152,7 +152,9 @@ class CoKriging(Predictor):
         return k if number == 0 else k + self._carried(number, u, known, v, at_v)
 
 
-def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = DEFAULT) -> CoKriging:
+def fit_cokriging(
+    samples: Samples, *, seed: int, options: CoKrigingOptions = DEFAULT, lower: Predictor | None = None
+) -> CoKriging:
     """Return co-kriging fitted to the runs of all levels.
 
     Parameters
@@ -160,6 +162,7 @@ def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = DE
     samples : runs; a level must see every input that the level below sees.
     seed : of starts and draws.
     options : see `CoKrigingOptions`.
+    lower : co-kriging of the same runs of the cheap levels, whose cheap levels are taken over as they are.
 
     Examples
     --------
@@ -171,8 +174,10 @@ def fit_cokriging(samples: Samples, *, seed: int, options: CoKrigingOptions = DE
     """
     model = CoKriging(samples.n_feature, [])
     model.low, model.width = unit_box(samples)
+    if isinstance(lower, CoKriging):
+        model.increments.extend(lower.increments[:-1])
     with torch.no_grad():
-        for number in range(len(samples.levels)):
+        for number in range(len(model.increments), len(samples.levels)):
             data = scaled(samples, number)
             rhos = ["none"] if number == 0 else ["constant", "linear"] if options.rho == "auto" else [options.rho]
             forms = list(product(rhos, trends(options.process, len(data.y))))

@@ -21,20 +21,22 @@ class Engine:
     module : where it stands.
     fit : function of (samples, *, seed) in the module.
     predictor : class that it returns.
+    is_stacked : whether it fits the levels one upon the other, so that the cheap ones can be taken over.
     """
 
     label: str
     module: str
     fit: str
     predictor: str
+    is_stacked: bool = False
 
 
 ENGINES: dict[str, Engine] = {
     "gp": Engine("kriging of the truth alone", "sciml_mfuq.gp", "fit_gp", "GPPredictor"),
-    "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.cokriging", "fit_cokriging", "CoKriging"),
-    "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.nargp", "fit_nargp", "NARGP"),
+    "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.cokriging", "fit_cokriging", "CoKriging", True),
+    "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.nargp", "fit_nargp", "NARGP", True),
     "composite": Engine("composite network", "sciml_mfuq.composite", "fit_composite", "Composite"),
-    "residual": Engine("network and GP of the rest", "sciml_mfuq.residual", "fit_residual", "Residual"),
+    "residual": Engine("network and GP of the rest", "sciml_mfuq.residual", "fit_residual", "Residual", True),
     "deep_ensemble": Engine("networks of the truth alone", "sciml_mfuq.ensembles", "fit_deep_ensemble", "DeepEnsemble"),
     "dropout": Engine("dropout, truth alone", "sciml_mfuq.ensembles", "fit_dropout", "Dropout"),
 }
@@ -42,12 +44,21 @@ CANDIDATES = ("gp", "cokriging", "nargp", "residual")
 """Engines among which the automatic choice is made by default."""
 
 
-def fit_engine(name: str, samples: Samples, seed: int) -> Predictor:
-    """Fit the engine `name` to samples of one output."""
+def fit_engine(name: str, samples: Samples, seed: int, lower: Predictor | None = None) -> Predictor:
+    """Fit the engine `name` to samples of one output.
+
+    Parameters
+    ----------
+    name : of `ENGINES`.
+    samples, seed : as every engine takes them.
+    lower : a model by the same engine of the same cheap runs and other runs of the truth: engines that fit the levels
+        one upon the other take its cheap levels over, the others do not look at it.
+    """
     if name not in ENGINES:
         raise ValueError(f"fit_engine: expected one of {', '.join(ENGINES)}, got {name!r}; choose one of these")
     engine = ENGINES[name]
-    fitted: Predictor = getattr(importlib.import_module(engine.module), engine.fit)(samples, seed=seed)
+    fit = getattr(importlib.import_module(engine.module), engine.fit)
+    fitted: Predictor = fit(samples, seed=seed, lower=lower) if lower and engine.is_stacked else fit(samples, seed=seed)
     return fitted
 
 

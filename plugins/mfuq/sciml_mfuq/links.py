@@ -130,7 +130,7 @@ class Link(nn.Module):
         """Return the posterior and the weights (draw, anchor) with which its mean is ``k(x, anchor) weight``."""
         if self._solved is None:
             posterior = self.process.given()
-            weight = posterior.rest[..., None]
+            weight = posterior.trend.rest[..., None]
             if posterior.inner is not None:
                 weight = torch.linalg.solve_triangular(posterior.inner.mT, weight, upper=True)
             self._solved = posterior, torch.linalg.solve_triangular(posterior.factor.mT, weight, upper=True)[..., 0]
@@ -139,7 +139,7 @@ class Link(nn.Module):
     def _mean(self, weight: Tensor, v: Tensor) -> Tensor:
         posterior, _ = self._posterior()
         kernel = self.process.kernel(self.process.theta[:, : self.process.kernel.n_parameter], v, posterior.anchors)
-        return ((kernel @ weight[..., None])[..., 0] + posterior.beta @ self._basis(v).T).mean(0)
+        return ((kernel @ weight[..., None])[..., 0] + posterior.trend.beta @ self._basis(v).T).mean(0)
 
     def _passed_on(self, weight: Tensor, v: Tensor, number: int, variance: Tensor) -> Tensor:
         """Return the variance (batch,) that comes from a parent, by a difference over its standard deviation."""

@@ -154,7 +154,7 @@ def joined(u: Tensor, below: Tensor, slopes: Tensor) -> Tensor:
     return torch.cat([u, WIDTH * below[:, None], WIDTH * slopes], 1)
 
 
-def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = DEFAULT) -> NARGP:
+def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = DEFAULT, lower: Predictor | None = None) -> NARGP:
     """Return nonlinear autoregression fitted to the runs of all levels.
 
     Parameters
@@ -162,6 +162,7 @@ def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = DEFAULT) -
     samples : runs; a level must see every input that the level below sees.
     seed : of starts and draws.
     options : see `NARGPOptions`.
+    lower : a model of the same runs of the cheap levels, whose cheap levels are taken over as they are.
 
     Examples
     --------
@@ -172,11 +173,16 @@ def fit_nargp(samples: Samples, *, seed: int, options: NARGPOptions = DEFAULT) -
     """
     model = NARGP(samples.n_feature, [], ["none"] * len(samples.levels))
     model.low, model.width = unit_box(samples)
+    if isinstance(lower, NARGP):
+        model.increments.extend(lower.increments[:-1])
+        model.features[:-1] = lower.features[:-1]
+        model.feature_scale[:-1] = lower.feature_scale[:-1]
     with torch.no_grad():
-        first = scaled(samples, 0)
-        forms = [("none", trend) for trend in trends(options.process, len(first.y))]
-        model.increments.append(fit_increment(first, None, forms, options.process, seed))
-        for number in range(1, len(samples.levels)):
+        if not len(model.increments):
+            first = scaled(samples, 0)
+            forms = [("none", trend) for trend in trends(options.process, len(first.y))]
+            model.increments.append(fit_increment(first, None, forms, options.process, seed))
+        for number in range(len(model.increments), len(samples.levels)):
             _add_level(model, scaled(samples, number), options, seed + 1000 * number)
     top = model.increment(len(samples.levels) - 1)
     model.noise_std = top.process.noise_variance.sqrt() * top.scale

@@ -122,7 +122,7 @@ class Residual(Predictor):
 
 
 def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = ResidualOptions(),
-                 low: Array | None = None) -> Residual:  # fmt: skip
+                 low: Array | None = None, lower: Predictor | None = None) -> Residual:  # fmt: skip
     """Fit the levels one after the other, from the cheapest to the truth.
 
     Parameters
@@ -132,10 +132,15 @@ def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = Resi
     options : see there.
     low : (run, parent), values of the levels that the truth looks at, at the runs of the truth, for a model that is
         given them at prediction too; where they are left out, what is predicted of them.
+    lower : a model of the same runs of the cheap levels, whose cheap levels are taken over as they are.
     """
     columns = columns_of(samples)
     residual = Residual(columns, [], options.slopes)
+    if isinstance(lower, Residual):
+        residual.models.extend(lower.models[:-1])
     for number, level in enumerate(samples.levels):
+        if number < len(residual.models):
+            continue
         seen = torch.as_tensor(samples.bounds[list(columns[number])])
         if not residual.parents[number]:
             residual.models.append(_lowest(level, seen, options, seed))

@@ -18,8 +18,8 @@ from sciml_mfuq.engines import ENGINES, fit_engine
 from sciml_mfuq.functions import CASES
 from sciml_mfuq.model import evaluate
 from sciml_mfuq.network import n_bytes
-from sciml_mfuq.peers import LABELS, Predict, fit_peer
-from sciml_mfuq.samples import Array, Samples
+from sciml_mfuq.peers import Predict, fit_peer
+from sciml_mfuq.samples import Array
 
 VERSION = 1
 """Raise it when an engine changes, so that kept results are computed anew."""
@@ -68,26 +68,24 @@ def assess(task: Task) -> dict[str, Any]:
     samples = case.sample(task.seed, task.counts)
     with one_core():
         start = time.process_time()
-        predict, size = _fitted(task.engine, samples, task.seed)
-        found: dict[str, Any] = {"fit_cpu_s": time.process_time() - start, "n_bytes": size}
+        predictor = fit_engine(task.engine, samples, task.seed) if task.engine in ENGINES else None
+        predict: Predict
+        if predictor is None:
+            predict = fit_peer(task.engine, samples, task.seed)
+        else:
+            predict = functools.partial(evaluate, predictor)
+        found: dict[str, Any] = {"fit_cpu_s": time.process_time() - start}
+        found["n_bytes"] = 0 if predictor is None else n_bytes(predictor)
         found["mean"], found["std"] = predict(case.test_points(task.n_test, task.seed))
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if case.n_feature == 1:
             found["line_mean"], found["line_std"] = predict(case.scaled(np.linspace(0, 1, N_LINE)[:, None]))
-        if task.with_evidence and task.engine in ENGINES:
+        if task.with_evidence and predictor is not None:
             start = time.process_time()
-            out = hold_out(task.engine, samples, task.seed)
+            out = hold_out(task.engine, samples, task.seed, predictor)
             found |= {"held_truth": out.truth, "held_mean": out.mean, "held_std": out.std}
             found["evidence_cpu_s"] = time.process_time() - start
     return found
-
-
-def _fitted(engine: str, samples: Samples, seed: int) -> tuple[Predict, int]:
-    """Return mean and standard deviation as a function of points, and the bytes of a model of ours."""
-    if engine in LABELS:
-        return fit_peer(engine, samples, seed), 0
-    predictor = fit_engine(engine, samples, seed)
-    return functools.partial(evaluate, predictor), n_bytes(predictor)
 
 
 def judged(task: Task, values: Mapping[str, Array]) -> Assessment:
