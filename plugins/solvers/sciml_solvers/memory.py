@@ -5,11 +5,19 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+M_MMAP_THRESHOLD, PAGES_FROM = -3, 2**20
+
 
 def reset_peak() -> bool:
-    """Give free memory back and ask the kernel to forget the peak of the resident memory; say whether both did."""
+    """Give free memory back and ask the kernel to forget the peak of the resident memory; say whether both did.
+
+    From here on arrays of a mebibyte and more get pages of their own, which go back when they are freed. Left to itself
+    the allocator of glibc learns to keep them, and the gaps between them would count as memory that a method needs.
+    """
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before is used again and does not show
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, PAGES_FROM)
+        library.malloc_trim(0)  # else what was freed before is used again and does not show
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):
         return False
