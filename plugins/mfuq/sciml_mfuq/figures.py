@@ -41,11 +41,7 @@ class Prediction:
 @plot_style()
 def curves(found: Mapping[str, Curve], xlabel: str = "x", ylabel: str = "y") -> Figure:
     """Draw functions of one input: the truth, the cheap level, the model with its 95 % interval, the runs."""
-    n_cols = min(2, len(found))
-    n_rows = -(-len(found) // n_cols)
-    figure, axes = new_figure(n_rows, n_cols, 5.0 * n_cols, 0.6 + 2.7 * n_rows)
-    for panel in axes.flat[len(found) :]:
-        panel.set_axis_off()
+    figure, axes = _panels(len(found), 2, 5.0, 2.7, 0.6)
     for panel, (title, one) in zip(axes.flat, found.items(), strict=False):
         low, high = one.mean - Z95 * one.std, one.mean + Z95 * one.std
         panel.fill_between(one.x, low, high, color=CYCLE[0], alpha=0.25, lw=0, label="95 % interval")
@@ -62,14 +58,20 @@ def curves(found: Mapping[str, Curve], xlabel: str = "x", ylabel: str = "y") -> 
     return figure
 
 
+def _panels(n: int, n_most: int, width: float, height: float, more: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure of n panels, at most `n_most` beside each other; what is left of the last row stays empty."""
+    n_cols = min(n_most, n)
+    n_rows = -(-n // n_cols)
+    figure, axes = new_figure(n_rows, n_cols, width * n_cols, more + height * n_rows)
+    for panel in axes.flat[n:]:
+        panel.set_axis_off()
+    return figure, axes
+
+
 @plot_style()
 def correlations(found: Mapping[str, tuple[Array, Array]]) -> Figure:
     """Draw the truth over the cheapest level at the same points: what there is to learn from it."""
-    n_cols = min(4, len(found))
-    n_rows = -(-len(found) // n_cols)
-    figure, axes = new_figure(n_rows, n_cols, 2.6 * n_cols, 0.3 + 2.4 * n_rows)
-    for panel in axes.flat[len(found) :]:
-        panel.set_axis_off()
+    figure, axes = _panels(len(found), 4, 2.6, 2.4, 0.3)
     for panel, (title, (low, high)) in zip(axes.flat, found.items(), strict=False):
         panel.plot(low, high, ".", ms=2.5, color=CYCLE[0], alpha=0.6, rasterized=True)
         panel.set_title(f"{title}: r = {np.corrcoef(low, high)[0, 1]:.3f}")
@@ -80,11 +82,7 @@ def correlations(found: Mapping[str, tuple[Array, Array]]) -> Figure:
 @plot_style()
 def parities(found: Mapping[str, Prediction], n_most: int = 300) -> Figure:
     """Draw predictions with 95 % intervals over the truth; those whose interval misses it in another colour."""
-    n_cols = min(4, len(found))
-    n_rows = -(-len(found) // n_cols)
-    figure, axes = new_figure(n_rows, n_cols, 2.7 * n_cols, 0.6 + 2.6 * n_rows)
-    for panel in axes.flat[len(found) :]:
-        panel.set_axis_off()
+    figure, axes = _panels(len(found), 4, 2.7, 2.6, 0.6)
     for panel, (title, one) in zip(axes.flat, found.items(), strict=False):
         shown = slice(None, None, max(1, len(one.truth) // n_most))
         truth, mean, half = one.truth[shown], one.mean[shown], Z95 * one.std[shown]
