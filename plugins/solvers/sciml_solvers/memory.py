@@ -1,4 +1,7 @@
-"""The peak of the memory that this process holds, where the kernel keeps account of it; standard library alone."""
+"""The peak of the memory that this process holds, where the kernel keeps account of it; standard library alone.
+
+Pages of files, such as the code of libraries, do not count: the kernel drops and reads them again as it sees fit.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,21 @@ def reset_peak() -> bool:
 
 def resident() -> int | None:
     """Return the resident memory of this process in bytes; None where there is no account of it."""
-    return _account("VmRSS:")
+    return _without_files("VmRSS:")
 
 
 def peak() -> int | None:
-    """Return the largest resident memory since `reset_peak` in bytes; None where there is no account of it."""
-    return _account("VmHWM:")
+    """Return the largest resident memory since `reset_peak` in bytes; None where there is no account of it.
+
+    The pages of files are those of now, which a run only adds to.
+    """
+    return _without_files("VmHWM:")
 
 
-def _account(key: str) -> int | None:
+def _without_files(key: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), None)
+    account = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
+    return account[key] - account.get("RssFile:", 0) if key in account else None
