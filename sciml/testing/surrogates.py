@@ -22,8 +22,10 @@ from sciml.testing.inputs import example_inputs
 from sciml.testing.operators import Statements, check_operator
 from sciml.testing.resolution import Apply
 
-STEP = 1e-6  # of a central difference, relative to the magnitude of the input
-GRADIENT_TOLERANCE = 1e-5  # relative; second-order truncation and float64 rounding at this step stay below 1e-7
+# Of central differences, relative to the magnitude of the input: where the algebra is ill-conditioned, as in kriging,
+# the smallest step drowns in rounding; where the function is curved, the largest one is off by its second order.
+STEPS = (1e-6, 1e-5, 1e-4)
+GRADIENT_TOLERANCE = 1e-5  # relative; truncation and rounding at the best of these steps stay below 1e-6
 
 
 def check_surrogate(
@@ -192,11 +194,7 @@ def _gradient_gap(
     require(value.requires_grad, f"input {name!r}: expected a differentiable output, got a constant")
     slope = torch.autograd.grad(value, x, allow_unused=True)[0]
     analytic = 0.0 if slope is None else float((slope * direction).sum())
-    step = STEP * max(float(tensors[name].abs().max()), 1e-3)
-    with torch.no_grad():
-        ahead, behind = (float(pairing(**{**tensors, name: tensors[name] + s * direction})) for s in (step, -step))
-    numeric = (ahead - behind) / (2 * step)
-    rounding = 8 * np.finfo(float).eps * max(abs(ahead), abs(behind)) / step
+    numeric, rounding = min(_slopes(pairing, tensors, name, direction), key=lambda found: abs(found[0] - analytic))
     size = max(abs(analytic), abs(numeric))
     gap = abs(analytic - numeric)
     require(
@@ -204,6 +202,20 @@ def _gradient_gap(
         f"input {name!r}: expected the directional derivative {numeric:.9g}, got {analytic:.9g} by autograd",
     )
     return gap / size if size else 0.0
+
+
+def _slopes(
+    pairing: Callable[..., torch.Tensor], tensors: Mapping[str, torch.Tensor], name: str, direction: torch.Tensor
+) -> list[tuple[float, float]]:
+    """Return the central difference and its rounding for each step; a wrong gradient is wrong at all of them."""
+    found: list[tuple[float, float]] = []
+    for relative in STEPS:
+        step = relative * max(float(tensors[name].abs().max()), 1e-3)
+        with torch.no_grad():
+            ahead, behind = (float(pairing(**{**tensors, name: tensors[name] + s * direction})) for s in (step, -step))
+        rounding = 8 * float(np.finfo(float).eps) * max(abs(ahead), abs(behind)) / step
+        found.append(((ahead - behind) / (2 * step), rounding))
+    return found
 
 
 def _standard_errors(surrogate: Surrogate, given: xr.Dataset) -> str:

@@ -42,8 +42,9 @@ def test_run_chooses_co_kriging_on_its_own_ground_and_is_right(run_once):
     assert metrics["c1_rel"] == metrics["c1_cokriging_rel"] < 0.05 < metrics["c1_gp_rel"]
     assert metrics["auto_over_best"] == 1
     assert metrics["mean_err_uniform"] < 0.05
-    assert all(isinstance(value, int | float) for value in metrics.values())
-    assert all(math.isfinite(v) for k, v in metrics.items() if not k.startswith("adaptive"))
+    # where adaptive sampling does not reach the error of the hypercube, its cost is infinite
+    others = [value for name, value in metrics.items() if not name.startswith("adaptive")]
+    assert all(isinstance(value, int | float) and math.isfinite(value) for value in others)
 
 
 def test_run_leaves_a_surrogate_that_says_how_sure_it_is(run_once):
@@ -82,7 +83,7 @@ def test_experiment_keeps_its_contract():
         ("functions.n_test", 3, "functions.n_test: expected at least 10, got 3"),
         ("adaptive.factor", 1.0, "adaptive.factor: expected more than 1"),
         ("airfoil.angle_std", 0.0, "airfoil.angle_std: expected a positive number of degrees"),
-        ("problem", "wing", "setting 'problem': expected functions or airfoil or cp-field, got 'wing'"),
+        ("problem", "wing", "setting 'problem': expected 'functions' or 'airfoil' or 'cp-field', got 'wing'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(setting, value, expected):

@@ -107,10 +107,12 @@ class Process(nn.Module):
 
     def fill(self, runs: Runs, theta: Tensor, inducing: Tensor | None = None) -> Process:
         """Take over runs, draws (draw, parameter) and inducing points (inducing, column); return the process."""
-        self.points, self.basis, self.target, self.noise = runs.points, runs.basis, runs.target, runs.noise
+        n_column = self.points.shape[1]  # later columns are none of the kernel's
+        self.points, self.basis = runs.points[:, :n_column], runs.basis
+        self.target, self.noise = runs.target, runs.noise
         self.precision, self.theta = runs.precision, theta
         if inducing is not None:
-            self.inducing = inducing
+            self.inducing = inducing[:, :n_column]
         return self
 
     @property

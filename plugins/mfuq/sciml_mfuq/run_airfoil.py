@@ -104,7 +104,7 @@ def polar_runs(options: AirfoilConfig, seed: int, execution: Execution) -> dict[
         found[kind] = converged_only(viscous(points(n, number)), "XFOIL")[0]
     cheap = points(options.n_low, 2)
     if has_neuralfoil():
-        found["low"] = xr.merge([cheap, NeuralFoil(shape)(cheap)])
+        found["low"] = NeuralFoil(shape)(cheap)
     else:
         potential = Xfoil(shape, inputs=("angle_of_attack",), viscous=False, execution=execution)
         found["low"] = converged_only(potential(cheap[["angle_of_attack"]]), "inviscid XFOIL")[0]

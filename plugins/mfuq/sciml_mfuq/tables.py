@@ -1,9 +1,8 @@
-"""Labelled data and simulators of several levels, turned into the runs that the engines are fitted to."""
+"""Labelled data of several levels, turned into the runs that the engines are fitted to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -12,28 +11,6 @@ from sciml.fields import convert_units
 from sciml.operator import Operator
 from sciml_mfuq.network import Input, Output
 from sciml_mfuq.samples import Array, Level, Samples
-
-
-@dataclass(frozen=True)
-class Simulator:
-    """One level: an operator, or a table of runs that were made elsewhere, with the cost of a run and its noise.
-
-    Parameters
-    ----------
-    name : of the level.
-    source : an operator, or a dataset with the inputs and outputs of finished runs along ``batch``.
-    cost : of one run, in any unit that all levels share.
-    noise : known standard deviation of the output, in its unit; None where a simulator repeats itself exactly.
-    """
-
-    name: str
-    source: Operator | xr.Dataset
-    cost: float = 1.0
-    noise: float | None = None
-
-    def run(self, points: xr.Dataset) -> xr.Dataset:
-        """Return the runs at the points (an operator), or the runs of the table."""
-        return self.source if isinstance(self.source, xr.Dataset) else xr.merge([points, self.source(points)])
 
 
 def to_dataset(inputs: Sequence[Input], x: Array) -> xr.Dataset:
