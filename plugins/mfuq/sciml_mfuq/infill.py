@@ -10,7 +10,7 @@ import numpy as np
 from sciml_mfuq.adaptive import adapt
 from sciml_mfuq.cokriging import fit_cokriging
 from sciml_mfuq.functions import Case
-from sciml_mfuq.model import Predictor, evaluate
+from sciml_mfuq.model import Predictor, evaluate, relative_error
 from sciml_mfuq.samples import Array
 
 
@@ -58,7 +58,7 @@ def race(
     truth = case.levels[-1](x)
 
     def error(model: Predictor) -> float:
-        return float(np.linalg.norm(evaluate(model, x)[0] - truth) / np.linalg.norm(truth))
+        return relative_error(evaluate(model, x)[0], truth)
 
     first = case.sample(seed)
     budget, fixed = factor * first.cost, list[tuple[float, float]]()

@@ -42,6 +42,11 @@ class Predictor(nn.Module, ABC):
         """
 
 
+def relative_error(value: Array, truth: Array) -> float:
+    """Return the norm of the error over the norm of the truth."""
+    return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
+
+
 def evaluate(predictor: Predictor, x: Array) -> tuple[Array, Array]:
     """Return mean and standard deviation (n,) of a model at points (n, feature), without gradients."""
     with torch.no_grad():

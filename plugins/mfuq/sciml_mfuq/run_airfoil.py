@@ -21,10 +21,10 @@ from sciml_mfuq.chain import COST_S, laminar_chain
 from sciml_mfuq.choose import Choice, choose
 from sciml_mfuq.config import AirfoilConfig, MfuqConfig
 from sciml_mfuq.distribution import Distribution
-from sciml_mfuq.engines import ENGINES
+from sciml_mfuq.engines import ENGINES, fit_engine
 from sciml_mfuq.figures import Curve, Prediction
 from sciml_mfuq.laws import Law
-from sciml_mfuq.model import evaluate
+from sciml_mfuq.model import evaluate, relative_error
 from sciml_mfuq.network import Input, MultiFidelity, Output
 from sciml_mfuq.neuralfoil import NeuralFoil
 from sciml_mfuq.program import Execution
@@ -115,12 +115,12 @@ def judge(output: Output, runs: Mapping[str, xr.Dataset], seed: int) -> Judged:
     """Fit one output with and without the cheap level, and judge on the test runs."""
     samples = samples_of({"low": runs["low"], "XFOIL": runs["high"]}, INPUTS, output, costs={"XFOIL": 50.0})
     test = samples_of({"XFOIL": runs["test"]}, INPUTS, output).truth
-    choice, alone = choose(samples, MANY, seed=seed), choose(samples, ("gp",), seed=seed)
+    choice, alone = choose(samples, MANY, seed=seed), fit_engine("gp", samples, seed)
     mean, std = evaluate(choice.predictor, test.x)
-    low = choose(Samples((samples.levels[0],), samples.bounds), ("gp",), seed=seed) if has_neuralfoil() else None
-    low_error = np.nan if low is None else _relative(evaluate(low.predictor, test.x)[0], test.y)
-    alone_error = _relative(evaluate(alone.predictor, test.x)[0], test.y)
-    return Judged(choice, Prediction(test.y, mean, std), _relative(mean, test.y), alone_error, float(low_error))
+    low = fit_engine("gp", Samples((samples.levels[0],), samples.bounds), seed) if has_neuralfoil() else None
+    low_error = np.nan if low is None else relative_error(evaluate(low, test.x)[0], test.y)
+    alone_error = relative_error(evaluate(alone, test.x)[0], test.y)
+    return Judged(choice, Prediction(test.y, mean, std), relative_error(mean, test.y), alone_error, float(low_error))
 
 
 def chain_of(output: Output, options: AirfoilConfig, config: MfuqConfig, seed: int, execution: Execution) -> Chained:
@@ -142,10 +142,6 @@ def chain_of(output: Output, options: AirfoilConfig, config: MfuqConfig, seed: i
 def _sorted(x: Array, y: Array) -> tuple[Array, Array]:
     order = np.argsort(x)
     return x[order], y[order]
-
-
-def _relative(value: Array, truth: Array) -> float:
-    return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
 
 
 def _metrics(judged: Mapping[str, Judged], chained: Mapping[str, Chained]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from sciml_mfuq.config import FieldConfig, MfuqConfig
 from sciml_mfuq.cp_field import ANGLES, REYNOLDS, FieldPair, cp_field_pair
 from sciml_mfuq.engines import ENGINES
 from sciml_mfuq.field_modes import FieldFit, fit_fields
+from sciml_mfuq.model import relative_error
 from sciml_mfuq.network import Input, MultiFidelity, Output
 from sciml_mfuq.program import Execution
 from sciml_mfuq.samples import Array
@@ -67,9 +68,9 @@ def assess_pair(pair: FieldPair, seed: int) -> FieldFindings:
     answer = fused.predict(pair.test, outside="allow")
     mean, std = answer[FIELD].values, answer[f"{FIELD}_std"].values
     errors = {
-        "both": _relative(mean, truth),
-        "alone": _relative(alone.predict(pair.test, outside="allow")[FIELD].values, truth),
-        "low": _relative(_nearest_low(pair), truth),
+        "both": relative_error(mean, truth),
+        "alone": relative_error(alone.predict(pair.test, outside="allow")[FIELD].values, truth),
+        "low": relative_error(_nearest_low(pair), truth),
     }
     return FieldFindings(pair, fused, fit, errors, float(np.mean(np.abs(mean - truth) <= 1.96 * std)))
 
@@ -102,10 +103,6 @@ def field_metrics(found: list[FieldFindings]) -> dict[str, float]:
         "cp_field_over_alone": float(np.median(both / alone)),
         "cp_field_coverage95": float(np.median([one.coverage95 for one in found])),
     }
-
-
-def _relative(value: Array, truth: Array) -> float:
-    return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
 
 
 def _nearest_low(pair: FieldPair) -> Array:

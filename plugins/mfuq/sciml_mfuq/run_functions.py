@@ -62,7 +62,8 @@ def study_functions(config: MfuqConfig, run: Run) -> Results:
         spreads, sobol = spread_out(name, predictor, config, run)
         races = {case: race_of(case, config, run) for case in config.adaptive.cases}
     findings = Findings(config, comparison, spreads, sobol, races)
-    return Results(metrics_of(findings), tell(findings), surrogate_of(name, predictor, run))
+    metrics = metrics_of(findings)
+    return Results(metrics, tell(findings, metrics), surrogate_of(name, predictor, run))
 
 
 def spread_out(
@@ -131,10 +132,9 @@ def metrics_of(findings: Findings) -> dict[str, float]:
     return metrics
 
 
-def tell(findings: Findings) -> Report:
+def tell(findings: Findings, metrics: Mapping[str, float]) -> Report:
     """Return the report, with every figure drawn."""
     comparison, options = findings.comparison, findings.config.functions
-    metrics = metrics_of(findings)
     report = Report(
         "Several fidelities, one prediction",
         "A handful of costly runs and many cheap ones of test functions with known answers. Every engine is fitted to "

@@ -16,7 +16,7 @@ from sciml.uncertainty import Calibration, calibration
 from sciml_mfuq.choose import HeldOut, best, hold_out
 from sciml_mfuq.engines import ENGINES, fit_engine
 from sciml_mfuq.functions import CASES
-from sciml_mfuq.model import evaluate
+from sciml_mfuq.model import evaluate, relative_error
 from sciml_mfuq.network import n_bytes
 from sciml_mfuq.peers import Predict, fit_peer
 from sciml_mfuq.samples import Array
@@ -94,7 +94,7 @@ def judged(task: Task, values: Mapping[str, Array]) -> Assessment:
     truth = case.levels[-1](case.test_points(task.n_test, task.seed))
     std = np.maximum(values["std"], 1e-12 * truth.std())
     held = HeldOut(values["held_truth"], values["held_mean"], values["held_std"]) if "held_mean" in values else None
-    error = float(np.linalg.norm(values["mean"] - truth) / np.linalg.norm(truth))
+    error = relative_error(values["mean"], truth)
     return Assessment(error, calibration(truth, values["mean"], std), held, {**values, "std": std})
 
 
