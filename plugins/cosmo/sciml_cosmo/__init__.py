@@ -1,0 +1,1 @@
+"""CosmoBench: haloes, galaxies and merger trees in; cosmological parameters, velocities and lost mergers out."""

@@ -1,0 +1,1 @@
+"""Statistics of point clouds: correlation functions, power spectra, moments of pairs."""

@@ -1,0 +1,1 @@
+"""Universes made here: boxes of haloes from a particle-mesh code, merger trees from extended Press-Schechter theory."""

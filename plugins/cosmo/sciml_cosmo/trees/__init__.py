@@ -1,0 +1,1 @@
+"""Merger trees: transforms, and networks that read cosmology and lost mergers from them."""

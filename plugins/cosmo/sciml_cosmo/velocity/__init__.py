@@ -1,0 +1,1 @@
+"""From positions to peculiar velocities: linear theory, least squares, graph networks."""
