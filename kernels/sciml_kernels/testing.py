@@ -170,6 +170,7 @@ def _strided(value: object) -> object:
     """Return an equal tensor whose axes are reversed in memory and whose entries lie two apart."""
     if not isinstance(value, torch.Tensor):
         return value
-    wide = torch.full((*reversed(value.shape), 2), float("nan"), dtype=value.dtype, device=value.device)
+    between = float("nan") if value.is_floating_point() else -1
+    wide = torch.full((*reversed(value.shape), 2), between, dtype=value.dtype, device=value.device)
     view = wide[..., 0].permute(*reversed(range(value.ndim)))
     return view.copy_(value)
