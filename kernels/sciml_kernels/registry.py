@@ -18,8 +18,11 @@ Maker = Callable[[torch.Generator, Mapping[str, int], torch.dtype, torch.device]
 SPECS = (
     "sciml_kernels.branch_trunk.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
+    "sciml_kernels.mesh_paint.spec:SPEC",
+    "sciml_kernels.mesh_read.spec:SPEC",
     "sciml_kernels.multigrid_cycle.spec:SPEC",
     "sciml_kernels.rollout.spec:SPEC",
+    "sciml_kernels.segment_reduce.spec:SPEC",
 )
 
 
@@ -121,7 +124,7 @@ def ops() -> dict[str, OpSpec]:
     Examples
     --------
     >>> sorted(ops())
-    ['branch_trunk', 'masked_stencil', 'multigrid_cycle', 'rollout']
+    ['branch_trunk', 'masked_stencil', 'mesh_paint', 'mesh_read', 'multigrid_cycle', 'rollout', 'segment_reduce']
     """
     specs: list[OpSpec] = [resolve(address) for address in SPECS]
     return {spec.name: spec for spec in specs}
