@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import xarray as xr
 
-from sciml_datasets.formats import deeponet_acoustics, netcdf
+from sciml_datasets.formats import cosmobench_clouds, cosmobench_trees, deeponet_acoustics, netcdf
 from sciml_datasets.store import Precision, blocks
 from sciml_datasets.watch import watched
 
@@ -30,7 +30,12 @@ class Format(Protocol):
         """Write the splits into the new path, floating-point data in the precision `dtype` (None: as they are)."""
 
 
-FORMATS: dict[str, Format] = {"netcdf": netcdf, "deeponet_acoustics": deeponet_acoustics}
+FORMATS: dict[str, Format] = {
+    "netcdf": netcdf,
+    "deeponet_acoustics": deeponet_acoustics,
+    "cosmobench_clouds": cosmobench_clouds,
+    "cosmobench_trees": cosmobench_trees,
+}
 
 
 def find_format(path: str | Path) -> str:
