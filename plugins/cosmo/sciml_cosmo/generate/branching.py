@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sciml_kernels.numba_tools import compiled
 from scipy.special import hyp2f1
 
-from sciml_cosmo.generate.press_schechter import Array, Modifier, Theory
+from sciml_cosmo.generate.power import Array
+from sciml_cosmo.generate.press_schechter import Modifier, Theory
 
 Tables: TypeAlias = tuple[Any, ...]
 SMALL = 0.1  # of a step: expected splits, and the barrier's rise in units of 2^(1/2) times the spread at half the mass

@@ -7,28 +7,28 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sciml_cosmo.generate.branching import Tables, loop, lookup
-from sciml_cosmo.generate.press_schechter import Array, Theory
+from sciml_cosmo.generate.branching import Tables, lookup, loop
+from sciml_cosmo.generate.power import Array, Universe
 
 G = 4.30091e-9  # Mpc km^2 / (s^2 Msun)
 EARLY = 0.04  # of its mass: what a halo had at the time that sets its concentration
 
 
-def concentration(theory: Theory, scale_factor: Array, formed: Array) -> Array:
+def concentration(omega_m: float, scale_factor: Array, formed: Array) -> Array:
     """Return the concentration r_vir / r_s of haloes that had 4 % of their mass at the scale factor `formed`.
 
     c = 4 (1 + (t / (3.75 t_0.04))^8.4)^(1/8).
 
     Parameters
     ----------
-    theory
-        The cosmology.
+    omega_m
+        Of a flat universe.
     scale_factor, formed : (node,)
         At the time t of the halo, and at t_0.04.
 
     *Source*: Zhao, Jing, Mo and Boerner 2009 (ApJ 707, 354), eq. 22.
     """
-    ratio = age(theory.omega_m, scale_factor) / age(theory.omega_m, formed)
+    ratio = age(omega_m, scale_factor) / age(omega_m, formed)
     return 4 * (1 + (ratio / 3.75) ** 8.4) ** 0.125
 
 
@@ -37,7 +37,7 @@ def age(omega_m: float, scale_factor: Array) -> Array:
     return np.arcsinh(np.sqrt((1 - omega_m) / omega_m) * scale_factor**1.5)
 
 
-def fastest(omega_m: float, scale_factor: Array, mass: Array, concentration: Array) -> Array:
+def fastest(universe: Universe, scale_factor: Array, mass: Array, concentration: Array) -> Array:
     """Return the largest circular speed (km/s) of haloes with the profile of Navarro, Frenk and White.
 
     vmax^2 = 0.2162 V^2 c / (ln(1 + c) - c / (1 + c)), where V^3 = (Delta / 2)^(1/2) G M H is the speed at the virial
@@ -45,17 +45,17 @@ def fastest(omega_m: float, scale_factor: Array, mass: Array, concentration: Arr
 
     Parameters
     ----------
-    omega_m
-        Of a flat universe.
+    universe
+        The cosmology.
     scale_factor, mass, concentration : (node,)
         Mass in Msun/h.
 
     *Source*: Navarro, Frenk and White 1997 (ApJ 490, 493); Bryan and Norman 1998 (ApJ 495, 80), eq. 6.
     """
-    square = omega_m * scale_factor**-3 + 1 - omega_m
-    x = omega_m * scale_factor**-3 / square - 1
+    expansion = universe.expansion(scale_factor)
+    x = universe.omega_m / (scale_factor**3 * expansion**2) - 1
     delta = 18 * math.pi**2 + 82 * x - 39 * x**2
-    virial = np.cbrt(np.sqrt(delta / 2) * G * mass * 100 * np.sqrt(square))  # the h of M cancels that of H
+    virial = np.cbrt(np.sqrt(delta / 2) * G * mass * 100 * expansion)  # the h of M cancels that of H
     c = concentration
     return virial * np.sqrt(0.2162 * c / (np.log1p(c) - c / (1 + c)))
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sciml.progress import Progress
 from sciml.config import setting
 from sciml.executor import sweep
+from sciml.progress import Progress
 from sciml_cosmo.forest import Forest
-from sciml_cosmo.generate.branching import grow, tables_of
+from sciml_cosmo.generate.branching import Tables, grow, tables_of
 from sciml_cosmo.generate.design import cosmologies
 from sciml_cosmo.generate.halo_structure import EARLY, concentration, fastest, formation
-from sciml_cosmo.generate.press_schechter import FITTED, Array, Theory, tabulate
+from sciml_cosmo.generate.power import Array, Universe
+from sciml_cosmo.generate.press_schechter import FITTED, Theory, tabulate
 from sciml_cosmo.trees.transforms import trim
 
 VERSION = 1  # of the trees; raise it when they change
@@ -62,7 +63,7 @@ def make_forest(config: TreesConfig, seed: int, *, progress: Progress | None = N
                 folder: str | Path | None = None) -> Forest:  # fmt: skip
     """Grow merger trees in universes of different Omega_m and sigma_8.
 
-    Roots are drawn, evenly in ln M; progenitors by the binary splits of Parkinson, Cole and Helly; concentrations follow
+    Roots are drawn evenly in ln M, progenitors by the binary splits of Parkinson, Cole and Helly; concentrations follow
     from when the main progenitor had 4 % of the mass, largest speeds from the profile of Navarro, Frenk and White.
 
     Parameters
@@ -89,9 +90,9 @@ def make_forest(config: TreesConfig, seed: int, *, progress: Progress | None = N
 
     *Source*: Parkinson, Cole and Helly 2008 (MNRAS 383, 557), appendix A; `concentration`, `fastest`, `formation`.
 
-    *Departures*: from CS-Trees: masses never fall with time, so that trimming (subtrees that never reach the resolution)
-    leaves no lighter nodes and pruning those that are linear has nothing to do. From the paper: branches are followed
-    below the resolution and trimmed, as just above it haloes would be too few.
+    *Departures*: from CS-Trees: masses never fall with time, so that trimming the subtrees that never reach the
+    resolution leaves no lighter node, and none to prune. From the paper: branches are followed below the resolution
+    and then trimmed, as there would be too few haloes just above it.
 
     Examples
     --------
@@ -116,9 +117,10 @@ def grow_simulation(task: Simulation) -> dict[str, NDArray]:
     """Return the trees of one cosmology, as the arrays of a forest by name."""
     config = task.config
     floor = config.resolution / config.margin
-    theory = tabulate(task.omega_m, task.sigma_8, 0.9 * EARLY * floor, 1.1 * config.greatest_root)
-    scale_factor = np.geomspace(1, 1 / (1 + config.earliest), config.n_snapshot)
-    trees = [_tree(task, theory, scale_factor, floor, number) for number in range(config.n_tree_each)]
+    universe = Universe(task.omega_m, task.sigma_8)
+    theory = tabulate(universe, 0.9 * EARLY * floor, 1.1 * config.greatest_root)
+    tables = tables_of(theory, FITTED, floor)
+    trees = [_tree(task, theory, tables, number) for number in range(config.n_tree_each)]
     start = np.cumsum([0, *(len(tree["descendant"]) for tree in trees)])
     whole = _stacked(trees, start)
     targets = np.tile([task.omega_m, task.sigma_8], (len(trees), 1))
@@ -129,18 +131,18 @@ def grow_simulation(task: Simulation) -> dict[str, NDArray]:
     return {"features": forest.features, "descendant": forest.descendant, "start": forest.start, **forest.extra}
 
 
-def _tree(task: Simulation, theory: Theory, scale_factor: Array, floor: float, number: int) -> dict[str, NDArray]:
+def _tree(task: Simulation, theory: Theory, tables: Tables, number: int) -> dict[str, NDArray]:
     rng, config = np.random.default_rng((task.seed, task.number, number)), task.config
     root = config.least_root * (config.greatest_root / config.least_root) ** rng.random()
-    tables = tables_of(theory, FITTED, floor)
+    scale_factor = np.geomspace(1, 1 / (1 + config.earliest), config.n_snapshot)
     barrier = theory.barrier_at(scale_factor)
     mass, descendant, snapshot = grow(root, barrier, tables, rng)
     first = np.full(len(mass), -1)
     first[descendant[:0:-1]] = np.arange(len(mass) - 1, 0, -1)  # of the progenitors of a node, the first one stays
     a = scale_factor[snapshot]
     formed = theory.scale_factor_at(formation(mass, first, barrier[snapshot], 1 - rng.random(len(mass)), tables))
-    c = concentration(theory, a, formed) * 10 ** (config.scatter * rng.standard_normal(len(mass)))
-    features = np.stack([np.log10(mass), np.log10(c), np.log10(fastest(task.omega_m, a, mass, c)), a], 1)
+    c = concentration(theory.universe.omega_m, a, formed) * 10 ** (config.scatter * rng.standard_normal(len(mass)))
+    features = np.stack([np.log10(mass), np.log10(c), np.log10(fastest(theory.universe, a, mass, c)), a], 1)
     main_branch, node = np.zeros(len(mass), bool), 0
     while node >= 0:
         main_branch[node], node = True, first[node]

@@ -1,4 +1,4 @@
-"""Extended Press-Schechter theory of one cosmology: tables of sigma(M) and of the barrier, progenitor mass functions."""
+"""Extended Press-Schechter theory of one universe: tables of sigma(M) and the barrier, progenitor mass functions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from sciml_cosmo.generate.power import CRITICAL_DENSITY, Universe
+
 Array = NDArray[np.float64]
-HUBBLE, OMEGA_B, N_S = 0.6711, 0.049, 0.9624  # of CAMELS and Quijote
-CRITICAL_DENSITY = 2.77536627e11  # h^2 Msun/Mpc^3
 COLLAPSE = 1.686  # linear overdensity at which a sphere collapses
 N_MASS, N_TIME, EARLIEST = 2048, 512, 100.0  # of the tables; their highest redshift
+N_KNOT, N_WAVE, RANGE = 64, 1024, (1e-4, 1e3)  # of sigma; wave numbers in h/Mpc
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ FITTED, PLAIN = Modifier(), Modifier(1.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Theory:
-    """Tables of one flat cosmology.
+    """Tables of one universe.
 
     Parameters
     ----------
-    omega_m
-        Density parameter of matter.
+    universe
+        The cosmology.
     log_mass : (mass,)
         Natural logarithms of masses in Msun/h, evenly spaced.
     log_sigma, slope : (mass,)
@@ -47,7 +48,7 @@ class Theory:
         a, falling from 1, and omega(a) = 1.686 / D(a) with the growth factor D(1) = 1.
     """
 
-    omega_m: float
+    universe: Universe
     log_mass: Array
     log_sigma: Array
     slope: Array
@@ -109,29 +110,27 @@ class Theory:
         return self.sigma(mass) ** 2 - self.sigma(np.array(parent)) ** 2
 
 
-def tabulate(omega_m: float, sigma_8: float, least: float, greatest: float) -> Theory:
-    """Return the tables of a flat cosmology from the power spectrum of Eisenstein and Hu and the growth in colossus.
+def tabulate(universe: Universe, least: float, greatest: float) -> Theory:
+    """Return the tables of a universe, from its linear power spectrum and growth.
+
+    sigma^2(M) is the integral of P(k) k^3 W^2(k R) / (2 pi^2) over ln k with the top hat W of radius R around the mass
+    M, scaled to sigma_8.
 
     Parameters
     ----------
-    omega_m, sigma_8
-        Of the cosmology; the others are those of CAMELS and Quijote.
+    universe
+        The cosmology.
     least, greatest
         Masses between which sigma is tabulated, Msun/h.
-
-    *Contract*: the current cosmology of colossus is left alone, nothing is written to disk, radiation is left out.
     """
-    try:
-        from colossus.cosmology.cosmology import Cosmology
-    except ImportError:
-        wanted = "expected the package colossus, got none; pip install 'sciml-toolkit[cosmo]'"
-        raise ImportError(f"press_schechter: {wanted}") from None
-    settings = {"H0": 100 * HUBBLE, "Om0": omega_m, "Ob0": OMEGA_B, "sigma8": sigma_8, "ns": N_S}
-    cosmology = Cosmology(name="flat", flat=True, relspecies=False, persistence="", **settings)
-    knots = np.linspace(np.log(least), np.log(greatest), 128)
-    radius = np.cbrt(3 * np.exp(knots) / (4 * np.pi * CRITICAL_DENSITY * omega_m))
-    spline = CubicSpline(knots, np.log(cosmology.sigma(radius)))
+    knots = np.linspace(np.log(least), np.log(greatest), N_KNOT)
+    radius = np.cbrt(3 * np.exp(knots) / (4 * np.pi * CRITICAL_DENSITY * universe.omega_m))
+    k = np.geomspace(*RANGE, N_WAVE)
+    x = np.append(radius, 8.0)[:, None] * k
+    top_hat = 3 * (np.sin(x) - x * np.cos(x)) / x**3
+    sigma = np.sqrt(np.trapezoid(universe.power(k) * k**3 * top_hat**2, np.log(k), axis=1))
+    spline = CubicSpline(knots, np.log(universe.sigma_8 * sigma[:-1] / sigma[-1]))
     log_mass = np.linspace(knots[0], knots[-1], N_MASS)
     scale_factor = np.geomspace(1, 1 / (1 + EARLIEST), N_TIME)
-    barrier = COLLAPSE / cosmology.growthFactor(1 / scale_factor - 1)
-    return Theory(omega_m, log_mass, spline(log_mass), -spline(log_mass, 1), scale_factor, barrier)
+    barrier = COLLAPSE / universe.growth(scale_factor)
+    return Theory(universe, log_mass, spline(log_mass), -spline(log_mass, 1), scale_factor, barrier)
