@@ -47,7 +47,7 @@ class CloudGroups(Sequence[xr.Dataset]):
         with open_h5(self.path) as file:
             self.key = find_key(file, self.path)
             self.n_cloud = _count(file[self.key], self.key, self.path)
-            self.parameters = _labels(file, self.n_cloud, self.path)
+            self.parameters = read_labels(file, self.n_cloud, self.path)
             self.simulation = _simulation(file, self.n_cloud, self.path)
             self.box_size = float(box_size or file.attrs.get("box_size", 0.0)) or _side(self._group(file, 0), self.path)
             self.redshift = float(file.attrs.get("redshift", 0.0))
@@ -109,6 +109,7 @@ def check_box(positions: NDArray[np.float64], box_size: float, where: str) -> No
 
 
 def find_key(file: h5py.File, path: Path) -> str:
+    """Return the KEY of the one group that holds groups KEY_0, KEY_1, ..."""
     keys = [str(name) for name, item in file.items() if isinstance(item, h5py.Group) and name != "params"]
     keys = [key for key in keys if any(re.fullmatch(rf"{re.escape(key)}_\d+", name) for name in file[key])]
     if len(keys) != 1:
@@ -127,7 +128,8 @@ def _count(group: h5py.Group, key: str, path: Path) -> int:
     return len(numbers)
 
 
-def _labels(file: h5py.File, n_cloud: int, path: Path) -> dict[str, NDArray[np.float64]]:
+def read_labels(file: h5py.File, n_cloud: int, path: Path) -> dict[str, NDArray[np.float64]]:
+    """Return what `/params` holds, (cloud,) by name, checked; nothing where there is no such group."""
     if "params" not in file:
         return {}
     labels = {str(name): np.asarray(item[()]).ravel() for name, item in file["params"].items()}

@@ -23,12 +23,12 @@ def split_of(path: Path) -> str:
     return ending if ending in SPLITS else "all"
 
 
-def split_files(path: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Return the file of each split: `path` itself, or the files of the folder with one of the endings."""
+def split_files(path: Path, endings: tuple[str, ...], *, but: str = "\n") -> dict[str, Path]:
+    """Return the file of each split: `path` itself, or the folder's files with these endings, none named `but`*."""
     if path.is_file():
         return {split_of(path): path}
     found: dict[str, Path] = {}
-    for file in sorted(file for file in path.glob("*") if file.suffix in endings):
+    for file in sorted(file for file in path.glob("*") if file.suffix in endings and not file.name.startswith(but)):
         split = split_of(file)
         if split in found:
             got = f"{found[split].name} and {file.name}"

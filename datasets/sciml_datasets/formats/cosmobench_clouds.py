@@ -36,11 +36,11 @@ ENDINGS = (".hdf5", ".h5")
 
 def sniff(path: Path) -> bool:
     """Tell whether `path` is an HDF5 file with groups /KEY/KEY_<i>, or a folder that holds one."""
-    candidates = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in ENDINGS)[:1]
     try:
-        with open_h5(candidates[0]) as file:
-            return bool(find_key(file, candidates[0]))
-    except (IndexError, ValueError):
+        candidate = next(iter(split_files(path, ENDINGS, but="tpcf").values()))
+        with open_h5(candidate) as file:
+            return bool(find_key(file, candidate))
+    except ValueError:
         return False
 
 
@@ -50,9 +50,8 @@ def read(path: str | Path, *, box_size: float | None = None) -> dict[str, xr.Dat
     By split: `position` [Mpc/h] and `velocity` [km/s] (node, axis), whatever else each node has (node), `n_node` and
     the parameters (cloud); coordinates `simulation` (cloud), `axis`; attributes box_size [Mpc/h], redshift, key.
     """
-    return {
-        split: _joined(CloudGroups(file, box_size=box_size)) for split, file in split_files(Path(path), ENDINGS).items()
-    }
+    files = split_files(Path(path), ENDINGS, but="tpcf")  # correlation functions lie beside the clouds
+    return {split: _joined(CloudGroups(file, box_size=box_size)) for split, file in files.items()}
 
 
 def write(splits: Mapping[str, xr.Dataset], path: str | Path, *, dtype: Precision | None = None) -> None:
@@ -79,7 +78,8 @@ def write_groups(path: str | Path, clouds: Iterable[xr.Dataset], key: str, *, dt
 
     Contract: `CloudGroups` of the file gives the same clouds, to the bit in the stored precision.
     """
-    path, labels, shared = Path(path), [], None
+    path, labels = Path(path), list[dict[str, Any]]()
+    shared: dict[str, float] = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
         for i, cloud in enumerate(clouds):
@@ -90,7 +90,7 @@ def write_groups(path: str | Path, clouds: Iterable[xr.Dataset], key: str, *, dt
             own = {name: float(cloud.attrs[name]) for name in ("box_size", "redshift")}
             if own != (shared := shared or own):
                 raise refuse(f"{path} cloud {i}", f"{shared} as in the first", f"{own}", "write it into another file")
-            labels.append({str(n): v.item() for n, v in cloud.variables.items() if not v.dims and n != "n_node"})
+            labels.append({str(n): v.values.item() for n, v in cloud.variables.items() if not v.dims and n != "n_node"})
             if set(labels[i]) != set(labels[0]):
                 raise refuse(f"{path} cloud {i}", f"{sorted(labels[0])}", f"{sorted(labels[i])}", "give all the same")
         if not labels:
