@@ -14,7 +14,7 @@ import torch
 
 from sciml_kernels.precision import dtype_name
 from sciml_kernels.registry import Case, Cost, OpSpec
-from sciml_kernels.testing import differentiable
+from sciml_kernels.testing import differentiable, outputs_of
 
 _COPY_BYTES = {"cpu": 2**26, "cuda": 2**30}
 
@@ -121,10 +121,12 @@ def _bench_case(
         forward = functools.partial(function, *leaves.values())
         with torch.no_grad():
             times["forward"].append(median_seconds(forward, device))
-        out = forward()
-        backward = functools.partial(torch.autograd.grad, out, sources, torch.ones_like(out), retain_graph=True)
-        times["backward"].append(median_seconds(backward, device))
-    for direction, (op_time, reference_time) in times.items():
+        smooth = [out for out in outputs_of(forward()) if out.requires_grad]
+        if smooth:
+            ones = [torch.ones_like(out) for out in smooth]
+            backward = functools.partial(torch.autograd.grad, smooth, sources, ones, retain_graph=True)
+            times["backward"].append(median_seconds(backward, device))
+    for direction, (op_time, reference_time) in ((name, pair) for name, pair in times.items() if pair):
         yield BenchRow(case.name, direction, op_time, reference_time, costs[direction], bandwidth)
 
 

@@ -11,17 +11,18 @@ import numba
 PARALLEL_FROM = 16384
 
 
-def compiled(function: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def compiled(function: Callable[..., Any], contract: bool = True) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the serial and the parallel form of a function whose outer loop is a `numba.prange`.
 
     Products and sums may be contracted, nothing else is reordered: both forms give the same bits on any number of
-    threads. Nothing is compiled before the first call.
+    threads; without `contract` they give the bits of plain torch. Nothing is compiled before the first call.
     """
-    return _njit(function, parallel=False), _njit(function, parallel=True)
+    return _njit(function, False, contract), _njit(function, True, contract)
 
 
-def _njit(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
-    options: dict[str, Any] = {"parallel": parallel, "fastmath": {"contract"}, "error_model": "numpy"}
+def _njit(function: Callable[..., Any], parallel: bool, contract: bool) -> Callable[..., Any]:
+    fast: Any = {"contract"} if contract else False
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": fast, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to cache in, as in a read-only installation without NUMBA_CACHE_DIR

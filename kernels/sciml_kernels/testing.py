@@ -119,6 +119,11 @@ def differentiable(inputs: Inputs) -> list[str]:
     return [name for name, value in inputs.items() if isinstance(value, torch.Tensor) and value.is_floating_point()]
 
 
+def outputs_of(result: Any) -> tuple[torch.Tensor, ...]:
+    """Return what an op returned as a tuple, of one tensor or more."""
+    return tuple(result) if isinstance(result, tuple) else (result,)
+
+
 def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Return the largest difference divided by the largest entry of `wanted`, or by one if that is zero."""
     if wanted.numel() == 0:
@@ -133,7 +138,7 @@ def _compare(spec: OpSpec, backend: str, case: str, inputs: Inputs, seed: int) -
     wanted = _evaluate(spec.reference, inputs, seed)
     rows = []
     for tensor, value in wanted.items():
-        tolerance = spec.tolerances[value.dtype]
+        tolerance = spec.tolerances[value.dtype] if value.is_floating_point() else 0.0
         if found[tensor].shape != value.shape or found[tensor].dtype != value.dtype:
             want = f"{dtype_name(value.dtype)} {tuple(value.shape)}"
             got = f"{dtype_name(found[tensor].dtype)} {tuple(found[tensor].shape)}"
@@ -149,20 +154,20 @@ def _compare(spec: OpSpec, backend: str, case: str, inputs: Inputs, seed: int) -
 
 
 def _evaluate(function: object, inputs: Inputs, seed: int) -> dict[str, torch.Tensor]:
-    """Return outputs and gradients by name."""
+    """Return outputs and gradients by name; integers, and what is declared without gradient, have none."""
     assert callable(function)
     names = differentiable(inputs)
     leaves = {name: inputs[name].detach().requires_grad_() for name in names}
-    result = function(*{**inputs, **leaves}.values())
-    outputs = result if isinstance(result, tuple) else (result,)
+    outputs = outputs_of(function(*{**inputs, **leaves}.values()))
+    smooth = [out for out in outputs if out.requires_grad]
     generator = torch.Generator().manual_seed(seed + 1)
-    grads = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out) for out in outputs]
+    grads = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out) for out in smooth]
     # An input that a size leaves without effect, such as the faces of a single cell, has the gradient zero.
-    sources = [leaves[name] for name in names]
-    found = torch.autograd.grad(outputs, sources, grads, allow_unused=True, materialize_grads=True)
+    sources = [leaves[name] for name in names] if smooth else []
+    found = torch.autograd.grad(smooth, sources, grads, allow_unused=True, materialize_grads=True) if smooth else ()
     return {
         **{f"output {i}" if len(outputs) > 1 else "output": out for i, out in enumerate(outputs)},
-        **{f"gradient of {name}": tensor for name, tensor in zip(names, found, strict=True)},
+        **{f"gradient of {name}": tensor for name, tensor in zip(names, found, strict=bool(smooth))},
     }
 
 
