@@ -78,3 +78,40 @@ def differentiate(  # long: the closures of one op stand together
     op.register_autograd(backward, setup_context=save)
     backward_op.register_autograd(backward_backward, setup_context=save_backward)
     return backward_reference
+
+
+def use_autograd(op: torch.library.CustomOpDef, function: Callable[..., Any]) -> None:
+    """Give an op the gradients that autograd finds for `function`, its plain torch; meant for second derivatives.
+
+    Parameters
+    ----------
+    op
+        Made by `sciml_kernels.pattern.define`.
+    function
+        Takes the op's arguments and returns a tensor or a tuple of them.
+    """
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*(value if isinstance(value, Tensor) else None for value in inputs))
+        ctx.rest = tuple(None if isinstance(value, Tensor) else value for value in inputs)
+
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Views cut the graph: an input computed from another one must not receive that one's share as well.
+            pairs = zip(ctx.saved_tensors, ctx.rest, strict=True)
+            inputs = [other if tensor is None else tensor.view_as(tensor) for tensor, other in pairs]
+            found = function(*inputs)
+            outputs = found if isinstance(found, tuple) else (found,)
+            kept = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if out.requires_grad]
+            wanted = [i for i, need in enumerate(ctx.needs_input_grad) if need]
+            sources = [inputs[i] for i in wanted]
+            found = torch.autograd.grad(
+                [out for out, _ in kept], sources, [g for _, g in kept], create_graph=create_graph, allow_unused=True
+            )
+        result: list[Tensor | None] = [None] * len(inputs)
+        for i, tensor in zip(wanted, found, strict=True):
+            result[i] = tensor
+        return tuple(result)
+
+    op.register_autograd(backward, setup_context=save)
