@@ -49,7 +49,8 @@ class CloudGroups(Sequence[xr.Dataset]):
             self.n_cloud = _count(file[self.key], self.key, self.path)
             self.parameters = read_labels(file, self.n_cloud, self.path)
             self.simulation = _simulation(file, self.n_cloud, self.path)
-            self.box_size = float(box_size or file.attrs.get("box_size", 0.0)) or _side(self._group(file, 0), self.path)
+            told = float(box_size or file.attrs.get("box_size", 0.0))
+            self.box_size = told or _side(self._group(file, 0), self.path)
             self.redshift = float(file.attrs.get("redshift", 0.0))
 
     def __len__(self) -> int:
@@ -94,7 +95,10 @@ class CloudGroups(Sequence[xr.Dataset]):
         return {name: values[kept] for name, values in columns.items()}
 
     def _group(self, file: h5py.File, number: int) -> h5py.Group:
-        return file[f"{self.key}/{self.key}_{number}"]
+        group = file[f"{self.key}/{self.key}_{number}"]
+        if not isinstance(group, h5py.Group):
+            raise refuse(f"{self.path} {group.name}", "a group of one cloud", "something else", "copy the file again")
+        return group
 
 
 def check_box(positions: NDArray[np.float64], box_size: float, where: str) -> None:
@@ -132,9 +136,12 @@ def read_labels(file: h5py.File, n_cloud: int, path: Path) -> dict[str, NDArray[
     """Return what `/params` holds, (cloud,) by name, checked; nothing where there is no such group."""
     if "params" not in file:
         return {}
-    labels = {str(name): np.asarray(item[()]).ravel() for name, item in file["params"].items()}
-    for name, values in labels.items():
+    labels = {}
+    for name, item in file["params"].items():
         where = f"{path} /params/{name}"
+        if not isinstance(item, h5py.Dataset):
+            raise refuse(where, f"one label for each of {n_cloud} clouds", "something else", "copy the file again")
+        labels[str(name)] = values = np.asarray(item[()]).ravel()
         if values.shape != (n_cloud,):
             raise refuse(where, f"one label for each of {n_cloud} clouds", f"{values.size}", "copy the file again")
         if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
@@ -145,7 +152,8 @@ def read_labels(file: h5py.File, n_cloud: int, path: Path) -> dict[str, NDArray[
 def _simulation(file: h5py.File, n_cloud: int, path: Path) -> NDArray[np.int64]:
     if "original_ids" not in file:
         return np.arange(n_cloud)
-    values = np.asarray(file["original_ids"][()]).ravel()
+    item = file["original_ids"]
+    values = np.asarray(item[()] if isinstance(item, h5py.Dataset) else []).ravel()
     if values.shape != (n_cloud,) or values.dtype.kind not in "iu":
         got = f"{values.size} of {values.dtype}"
         raise refuse(f"{path} /original_ids", f"an integer for each of {n_cloud} clouds", got, "copy the file again")

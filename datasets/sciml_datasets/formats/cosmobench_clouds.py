@@ -61,7 +61,14 @@ def write(splits: Mapping[str, xr.Dataset], path: str | Path, *, dtype: Precisio
         raise ValueError(f"{path}: expected one split for one file, got {sorted(splits)}; give a folder instead")
     for split, dataset in splits.items():
         file = path if path.suffix in ENDINGS else path / f"{split}.hdf5"
-        start = np.concatenate([[0], np.cumsum(dataset["n_node"].values)])
+        missing = sorted({"position", "velocity", "n_node", "simulation"} - set(dataset.variables))
+        missing += sorted({"box_size", "redshift"} - set(dataset.attrs))
+        if missing or int(dataset["n_node"].sum()) != dataset.sizes["node"]:
+            got = f"no {', '.join(missing)}" if missing else "n_node with another sum than there are nodes"
+            raise refuse(
+                file, "a dataset as read gives it", got, "give clouds, with the attributes box_size and redshift"
+            )
+        start = np.concatenate([[0], np.cumsum(dataset["n_node"].values.astype(np.int64))])
         clouds = (dataset.isel(cloud=i, node=slice(start[i], start[i + 1])) for i in range(len(start) - 1))
         write_groups(file, clouds, str(dataset.attrs.get("key", "LH")), dtype=dtype)
 
@@ -85,8 +92,7 @@ def write_groups(path: str | Path, clouds: Iterable[xr.Dataset], key: str, *, dt
         for i, cloud in enumerate(clouds):
             group = file.create_group(f"{key}/{key}_{i}")
             for name, values in _stored(cloud):
-                stored = values.astype(dtype) if dtype and values.dtype.kind == "f" else values
-                group.create_dataset(name, data=stored).attrs["units"] = UNITS.get(name, "1")
+                group.create_dataset(name, data=_narrowed(values, dtype)).attrs["units"] = UNITS.get(name, "1")
             own = {name: float(cloud.attrs[name]) for name in ("box_size", "redshift")}
             if own != (shared := shared or own):
                 raise refuse(f"{path} cloud {i}", f"{shared} as in the first", f"{own}", "write it into another file")
@@ -112,6 +118,16 @@ def _stored(cloud: xr.Dataset) -> Iterator[tuple[str, NDArray]]:
         yield from zip(names, cloud[variable].transpose("axis", "node").values, strict=True)
     others = (name for name in cloud.data_vars if cloud[name].dims == ("node",))
     yield from ((str(name), cloud[name].values) for name in others)
+
+
+def _narrowed(values: NDArray, dtype: Precision | None) -> NDArray:
+    if dtype is None or values.dtype.kind != "f":
+        return values
+    with np.errstate(over="ignore"):  # overflow is told as an error below
+        stored = values.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise ValueError(f"write: expected values that fit {dtype}, got {np.abs(values).max():g}; use float32")
+    return stored
 
 
 def _joined(groups: CloudGroups) -> xr.Dataset:
