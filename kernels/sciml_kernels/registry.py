@@ -22,6 +22,7 @@ SPECS = (
     "sciml_kernels.mesh_paint.spec:SPEC",
     "sciml_kernels.mesh_read.spec:SPEC",
     "sciml_kernels.multigrid_cycle.spec:SPEC",
+    "sciml_kernels.pair_histogram.spec:SPEC",
     "sciml_kernels.radius_graph.spec:SPEC",
     "sciml_kernels.rollout.spec:SPEC",
     "sciml_kernels.segment_reduce.spec:SPEC",
