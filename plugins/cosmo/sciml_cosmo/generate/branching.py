@@ -29,7 +29,8 @@ def tables_of(theory: Theory, modifier: Modifier, resolution: float) -> Tables:
     first, step = float(theory.log_mass[0]), float(theory.log_mass[1] - theory.log_mass[0])
     log_j = np.log(unresolved(np.exp(LOG_LOWEST + LOG_STEP * np.arange(N_J)), modifier.gamma1))
     factor = (modifier.amplitude, modifier.gamma1, modifier.gamma2)
-    return (theory.log_sigma, theory.slope, log_j, first, step, resolution, *factor)
+    sigma = float(theory.sigma(np.array(resolution)))
+    return (theory.log_sigma, theory.slope, log_j, first, step, resolution, sigma, *factor)
 
 
 def unresolved(u: Array, gamma1: float) -> Array:
@@ -60,11 +61,10 @@ def split(mass: float, omega: float, most: float, tables: Tables, rng: np.random
     What falls in below the resolution is smooth: the share (2 / pi)^(1/2) G0 (omega / sigma2)^gamma2 J(u) / sigma2
     of the mass in one unit of omega, u = sigma2 / (sigma_res^2 - sigma2^2)^(1/2).
     """
-    log_sigma, slope, log_j, first, step, resolution, amplitude, gamma1, gamma2 = tables
+    log_sigma, slope, log_j, first, step, resolution, sigma_res, amplitude, gamma1, gamma2 = tables
     place = (math.log(mass) - first) / step
     place_h = place - math.log(2.0) / step
     sigma, sigma_h = math.exp(lookup(log_sigma, place)), math.exp(lookup(log_sigma, place_h))
-    sigma_res = math.exp(lookup(log_sigma, (math.log(resolution) - first) / step))
     spread_h = sigma_h * sigma_h - sigma * sigma
     taken = min(most, SMALL * math.sqrt(2.0 * spread_h))
     common = math.sqrt(2.0 / math.pi) * amplitude * (omega / sigma) ** gamma2
