@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sciml_cosmo.cloud import Cloud
 from sciml_cosmo.clustering.pair_moments import Array, separations
 from sciml_cosmo.clustering.two_point import pair_counts, random_pairs
-from sciml_cosmo.cloud import Cloud
 
 LEGENDRE = {0: (1.0, 0.0, 0.0), 2: (-0.5, 1.5, 0.0), 4: (3 / 8, -30 / 8, 35 / 8)}  # in 1, mu^2, mu^4
 
