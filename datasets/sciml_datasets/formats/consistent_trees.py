@@ -11,6 +11,7 @@ Departures: the trees are found from the descendants, so files without `#tree` l
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -85,11 +86,16 @@ def _columns(path: Path, names: list[str]) -> dict[str, NDArray]:
     kinds = np.dtype([(name, np.int64 if name in INTEGERS else np.float64) for name in wanted])
     try:
         with path.open(encoding="utf-8") as file:
-            haloes = (
-                line for line in file if line[0] != "#" and len(line.split(None, 1)) > 1
-            )  # not the number of trees
-            rows = np.loadtxt(haloes, dtype=kinds, usecols=[names.index(name) for name in wanted], ndmin=1)
+            first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+            if len(first.split()) == 1:  # the number of trees
+                first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+            if not first:
+                raise refuse(path, "at least one halo", "none", "check the file")
+            places = [names.index(name) for name in wanted]
+            rows = np.loadtxt(itertools.chain([first], file), dtype=kinds, usecols=places, ndmin=1)
     except (ValueError, IndexError) as error:
+        if str(error).startswith(f"{path}: "):  # a sentence of our own
+            raise
         reason = str(error).split("\n")[0]
         raise refuse(path, f"{len(names)} numbers for each halo", reason, "copy the file again") from None
     return {name: rows[name] for name in wanted}

@@ -92,7 +92,7 @@ def read_trees(path: Path) -> xr.Dataset:
     trees = [_fields(item, path, i) for i, item in enumerate(_listed(path))]
     numbers = np.array([len(tree["x"]) for tree in trees])
     size = path.stat().st_size
-    if sum(tree["x"].nbytes for tree in trees) > size:  # one tree, listed many times, would fill the memory
+    if sum(tree["x"].nbytes for tree in trees) > size:  # numbers that many trees share would fill the memory
         raise refuse(path, f"trees of at most {size:,} bytes in all", "trees that share numbers", "do not trust it")
     tree = np.repeat(np.arange(len(trees)), numbers)
     virtual = _joined(trees, "vn_mask", numbers, False).astype(bool)
@@ -120,6 +120,8 @@ def _listed(path: Path) -> list[Any]:
     content = read_pt(path)
     if not isinstance(content, list) or not content or not all(isinstance(item, Record) for item in content):
         raise refuse(path, "a list of torch_geometric Data, one for each tree", type(content).__name__, "is it trees?")
+    if len({id(item) for item in content}) < len(content):
+        raise refuse(path, "each tree once", "one that is listed again", "do not trust this file")
     return content
 
 
