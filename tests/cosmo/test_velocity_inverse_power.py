@@ -52,7 +52,7 @@ def test_features_move_with_the_box_and_turn_with_its_axes():
     basis, positions = Basis(6, 3), cloud(3).positions
     found = streamed(basis, positions)
     scale = np.abs(found).max()
-    assert np.abs(streamed(basis, (positions + [3.3, 41.0, 7.7]) % SIDE) - found).max() < 1e-9 * scale
+    assert np.abs(streamed(basis, (positions + np.array([3.3, 41.0, 7.7])) % SIDE) - found).max() < 1e-9 * scale
     assert np.abs(streamed(basis, positions[:, [1, 2, 0]]) - found[:, [1, 2, 0]]).max() < 1e-12 * scale
     assert np.abs(streamed(basis, -positions % SIDE) + found).max() < 1e-9 * scale
 

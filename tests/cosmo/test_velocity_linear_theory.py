@@ -18,10 +18,10 @@ def points(seed, n=300):
     return torch.rand(n, 3, generator=generator, dtype=F64) * SIDE
 
 
-def fields(positions, weights=None, line=(0.0, 0.0, 1.0), mesh=Mesh(32)):
+def fields(positions, weights=None, line=(0.0, 0.0, 1.0), n_mesh=32):
     weights = torch.ones(1, len(positions), dtype=F64) if weights is None else weights
     line = torch.as_tensor(line, dtype=F64)
-    return fields_at(positions, weights, SIDE, (3.0, 6.0), mesh=mesh, betas=(0.0, 0.5), line=line, tide=True)
+    return fields_at(positions, weights, SIDE, (3.0, 6.0), mesh=Mesh(n_mesh), betas=(0.0, 0.5), line=line, tide=True)
 
 
 def lattice(n):
@@ -54,7 +54,7 @@ def plane_wave_of_points(axis, amplitude=0.02, n=24):
 def test_painted_plane_wave_flows_and_kaiser_slows_it_along_the_line_only(axis):
     amplitude = 0.02
     places, k = plane_wave_of_points(axis, amplitude)
-    found = fields(places, mesh=Mesh(48))
+    found = fields(places, n_mesh=48)
     smooth = math.exp(-((k * 3.0) ** 2) / 2)
     expected = -smooth * amplitude / k * torch.sin(k * places[:, axis])
     flow = found.flow[0, 0, :, :, axis]
@@ -106,7 +106,7 @@ def test_fit_finds_weighting_smoothing_and_amplitude():
 
 def test_wrong_choices_are_refused():
     with pytest.raises(ValueError, match="no smoothing below the cell"):
-        fields(points(7), mesh=Mesh(16))
+        fields(points(7), n_mesh=16)
     with pytest.raises(ValueError, match="a line of sight"):
         fields_at(points(8), torch.ones(1, 300, dtype=F64), SIDE, (5.0,), mesh=Mesh(32), betas=(0.3,))
     with pytest.raises(ValueError, match="n_mesh >= 4"):

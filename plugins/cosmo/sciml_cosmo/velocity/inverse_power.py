@@ -36,8 +36,8 @@ class Basis:
     *Source*: CosmoBench (arXiv 2507.03707), least squares for velocities: K P = 15 x 4, 25 x 3 and 10 x 3 weights for
     its three suites, 0.4 for the factor.
 
-    *Departures*: in redshift space the line of sight has its own weights. Pairs at distance zero, whose features have no
-    limit, add nothing; there they became infinite.
+    *Departures*: in redshift space the line of sight has its own weights. Pairs at distance zero, whose features have
+    no limit, add nothing; there they became infinite.
     """
 
     n_wave: int = 25

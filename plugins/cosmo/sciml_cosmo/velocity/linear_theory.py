@@ -1,4 +1,4 @@
-"""Velocities by linear theory from the painted haloes: honest fits on training boxes, and the oracle of each test box."""
+"""Velocities by linear theory from the painted haloes: honest fits, and the oracle of each test box."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sciml_cosmo.cloud import Cloud
-from sciml_cosmo.velocity.mesh_fields import Mesh, fields_at
+from sciml_cosmo.velocity.mesh_fields import DEFAULT, Mesh, fields_at
 
 Array = NDArray[np.float64]
 WEIGHTINGS = ("number", "mass")
@@ -55,7 +55,7 @@ class Flows:
 
     @property
     def rate(self) -> float:
-        """f H a of the true cosmology."""
+        """The factor f H a of the true cosmology."""
         return flow_rate(self.cloud.cosmology["Omega_m"], self.cloud.redshift)
 
 
@@ -72,17 +72,17 @@ class Grid:
 
     smoothing: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
     betas: tuple[float, ...] = (0.0,)
-    mesh: Mesh = Mesh()
+    mesh: Mesh = DEFAULT
 
     def flows(self, cloud: Cloud) -> Flows:
-        """Return the flows of a cloud; without masses, those by number only."""
+        """Return the flows of a cloud, computed in float32; without masses, those by number only."""
         relative = [np.ones(len(cloud))] + ([] if cloud.masses is None else [cloud.masses / cloud.masses.mean()])
-        line = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-        positions, weights = torch.from_numpy(cloud.positions), torch.from_numpy(np.stack(relative))
+        line = torch.tensor([0.0, 0.0, 1.0])
+        positions, weights = (torch.as_tensor(a, dtype=torch.float32) for a in (cloud.positions, np.stack(relative)))
         found = fields_at(
             positions, weights, cloud.box_size, self.smoothing, mesh=self.mesh, betas=self.betas, line=line
         )
-        return Flows(found.flow.numpy(), cloud)
+        return Flows(found.flow.double().numpy(), cloud)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a painted density says about motion: smoothed contrast, linear flow and tide, read at the places of the haloes."""
+"""What a painted density says about motion: smoothed contrast, linear flow and tide, read where the haloes are."""
 
 from __future__ import annotations
 
@@ -47,13 +47,16 @@ class Mesh:
         return 2 * math.pi * torch.where(2 * wave.abs() == n, 0, wave), squared, window
 
     def contrast(self, positions: Tensor, weights: Tensor) -> Tensor:
-        """Return the painted contrast rho / mean - 1, (channel, x, y, z), of `positions` (node, axis) in a box of side 1.
+        """Return the contrast rho / mean - 1, (channel, x, y, z), of weights (channel, node) in a box of side 1.
 
-        `weights` are (channel, node).
+        `positions` are (node, axis).
         """
         n = self.n_mesh
         painted = mesh_paint(n * positions, weights, (n, n, n), self.window)
         return painted / painted.mean((1, 2, 3), keepdim=True) - 1
+
+
+DEFAULT = Mesh()
 
 
 def flow_of(contrast: Tensor, mesh: Mesh) -> Tensor:
@@ -90,7 +93,7 @@ class Fields:
 
 
 def fields_at(positions: Tensor, weights: Tensor, box_size: float, smoothing: Sequence[float], *,
-              mesh: Mesh = Mesh(), betas: Sequence[float] = (0.0,), line: Tensor | None = None,
+              mesh: Mesh = DEFAULT, betas: Sequence[float] = (0.0,), line: Tensor | None = None,
               tide: bool = False) -> Fields:  # fmt: skip
     """Return contrast, flow and tide of the painted nodes, where the nodes are.
 
