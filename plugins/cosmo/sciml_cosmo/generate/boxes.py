@@ -17,11 +17,12 @@ from sciml.progress import Progress
 from sciml.threads import one_core
 from sciml_cosmo.cloud import Cloud
 from sciml_cosmo.generate.design import cosmologies
-from sciml_cosmo.generate.friends import Haloes, friends_of_friends, haloes
+from sciml_cosmo.generate.friends import Haloes, haloes
+from sciml_cosmo.generate.linking import friends_of_friends
 from sciml_cosmo.generate.particle_mesh import Particles, begin, evolve, gaussian_field, velocities
 from sciml_cosmo.generate.power import CRITICAL_DENSITY, Universe, colossus
 
-VERSION = 1
+VERSION = 2
 """Raise it when a box changes, so that kept boxes are made anew."""
 
 
@@ -87,7 +88,7 @@ def simulate(task: Task) -> tuple[Particles, Haloes]:
 
 
 def make_haloes(task: Task) -> dict[str, NDArray[Any]]:
-    """Return the haloes of one box; for sweeps. One thread, so that the answer does not depend on how many there are."""
+    """Return the haloes of one box; for sweeps. On one thread: the answer does not depend on how many there are."""
     with one_core():
         found = simulate(task)[1]
     return {"positions": found.positions, "velocities": found.velocities, "counts": found.counts}

@@ -1,4 +1,4 @@
-"""Haloes: particles linked to friends of friends, and what is known of each group."""
+"""Haloes: what is known of each group of linked particles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 Array = NDArray[np.float64]
 
@@ -28,29 +25,6 @@ class Haloes:
     positions: Array
     velocities: Array
     counts: NDArray[np.int64]
-
-
-def friends_of_friends(positions: Array, box_size: float, link: float) -> NDArray[np.int64]:
-    """Return the group (node,) of each particle: those within `link` of each other are friends.
-
-    Parameters
-    ----------
-    positions : (node, axis)
-        In [0, box_size).
-    box_size, link
-        In the unit of the positions; the box is periodic.
-
-    *Source*: Davis, Efstathiou, Frenk and White 1985 (ApJ 292, 371), section IIe.
-
-    Examples
-    --------
-    >>> friends_of_friends(np.array([[0.1, 1, 1], [9.9, 1, 1], [5.0, 1, 1]]), 10.0, 0.3).tolist()
-    [0, 0, 1]
-    """
-    pairs = cKDTree(positions, boxsize=box_size).query_pairs(link, output_type="ndarray")
-    ones = np.ones(len(pairs), dtype=np.int8)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(len(positions), len(positions)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def haloes(positions: Array, velocities: Array, group: NDArray[np.int64], box_size: float, least: int) -> Haloes:

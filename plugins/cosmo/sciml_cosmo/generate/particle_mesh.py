@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 from sciml_kernels.mesh_paint import mesh_paint
@@ -174,16 +175,26 @@ class Gravity:
         x, y, z = (torch.sinc(k / (2 * math.pi)) ** -4 for k in axes)
         inverse = inverse_square(axes)
         self.green = inverse * torch.where(inverse > (n_mesh / (math.pi * n_lattice)) ** 2, x * y * z, 1)
+        self.field = torch.empty((3, n_mesh, n_mesh, n_mesh), dtype=like.dtype, device=like.device)
 
     def __call__(self, positions: Tensor) -> Tensor:
         """Return the force (node, axis) at positions in cells."""
         n = self.n_mesh
         mass = torch.full((1, len(positions)), n**3 / len(positions), dtype=positions.dtype, device=positions.device)
-        potential = torch.fft.rfftn(mesh_paint(positions, mass, (n, n, n))[0]) * self.green
+        potential = torch.fft.rfftn(mesh_paint(positions, mass, (n, n, n))[0]).mul_(self.green)
         # i k times a complex number, written out: half the products
         turned = torch.complex(-potential.imag, potential.real)
-        force = torch.fft.irfftn(torch.stack([k * turned for k in self.k]), s=(n, n, n), dim=MESH)
-        return mesh_read(force, positions).T
+        for axis, k in enumerate(self.k):
+            self.field[axis] = _to_real(torch.mul(turned, k, out=potential))
+        return mesh_read(self.field, positions).T
+
+
+def _to_real(field: Tensor) -> Tensor:
+    """Return the inverse transform to (n, n, n), overwriting the field: of SciPy on a CPU, where it takes half as long."""
+    size = (field.shape[0],) * 3
+    if field.device.type == "cpu":
+        return torch.from_numpy(scipy.fft.irfftn(field.numpy(), s=size, overwrite_x=True))
+    return torch.fft.irfftn(field, s=size)
 
 
 def evolve(universe: Universe, particles: Particles, steps: NDArray[np.float64], n_mesh: int) -> Particles:
