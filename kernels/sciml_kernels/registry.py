@@ -18,6 +18,7 @@ Maker = Callable[[torch.Generator, Mapping[str, int], torch.dtype, torch.device]
 SPECS = (
     "sciml_kernels.branch_trunk.spec:SPEC",
     "sciml_kernels.edge_message.spec:SPEC",
+    "sciml_kernels.knn_graph.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
     "sciml_kernels.mesh_paint.spec:SPEC",
     "sciml_kernels.mesh_read.spec:SPEC",

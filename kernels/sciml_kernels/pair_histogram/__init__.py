@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def pair_histogram(
     pointer : (batch + 1,), optional
         int64; cloud b holds the nodes ``pointer[b]`` up to ``pointer[b + 1]``. One cloud without it.
     n_mu
-        Number of equal bins of mu = \\|d_z\\| / d from 0 to 1, the cosine to the line of sight z; mu = 1 is in the last.
+        Number of equal bins from 0 to 1 of mu = abs(d_z) / d, the cosine to the line of sight z; 1 is in the last.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def pair_histogram(
     where = "pair_histogram"
     sides, starts = check_points(where, positions, box, pointer)
     cuts = [float(edge) for edge in edges]
-    if len(cuts) < 2 or cuts[0] < 0 or not all(a < b for a, b in zip(cuts, cuts[1:], strict=False)):
+    if len(cuts) < 2 or cuts[0] < 0 or not all(a < b for a, b in pairwise(cuts)):
         raise ValueError(f"{where}: expected two or more rising edges from zero on, got {cuts}; sort the edges")
     check_radius(where, "the last edge", cuts[-1], sides)
     if n_mu is not None and n_mu < 1:

@@ -23,9 +23,9 @@ def _count(counts, sums, parts, x, cell, start, runs, shape, sides, squares, tab
 
     Unsigned indices spare the test for negative ones, arrays and sides of their own the loads of their address.
     """
-    n_x, n_y, n_z, n_bin = shape[0], shape[1], shape[2], np.uint64(len(squares) - 1)
+    n_x, n_y, n_z, one = shape[0], shape[1], shape[2], np.uint64(1)
     side_x, side_y, side_z, least, beyond = sides[0], sides[1], sides[2], squares[0], squares[-1]
-    x, y, z, one = x[0], x[1], x[2], np.uint64(1)
+    x, y, z = x[0], x[1], x[2]
     for part in prange(len(parts)):
         square, along = np.empty(room), np.empty(room if n_mu > 1 else 1)
         bits, count, total = square.view(np.int64), counts[part], sums[part]
@@ -85,7 +85,7 @@ def launch(
 
 
 def _parts(starts: Integers) -> tuple[Integers, Integers]:
-    """Cut every cloud into parts of at most `PART` points: the cloud of each, and its first point and the one beyond."""
+    """Cut every cloud into parts of at most `PART` points: the cloud of each, its first point and the one beyond."""
     n_parts = -(-np.diff(starts) // PART)
     cloud = np.repeat(np.arange(len(n_parts)), n_parts)
     first = starts[cloud] + PART * (np.arange(len(cloud)) - np.repeat(n_parts.cumsum() - n_parts, n_parts))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from sciml_kernels.knn_graph import knn_graph
 from sciml_kernels.radius_graph import radius_graph
 from torch import Tensor
 
@@ -82,15 +83,47 @@ def periodic_radius_graph(
     return Neighbours(edges, rows, vectors)
 
 
+def periodic_knn_graph(positions: Tensor, box: Box, k: int, batch: Tensor | None = None) -> Neighbours:
+    """Find the k nodes of the same cloud whose nearest periodic images are closest to each node.
+
+    Parameters
+    ----------
+    positions : (node, 3)
+        Such as Mpc/h; wrapped into the box, wherever they are.
+    box
+        Side, or three sides, in the same unit.
+    k
+        Neighbours of each node; every cloud holds more nodes than that.
+    batch : (node,), optional
+        int64, rising: the number of the cloud of each node, as torch-geometric batches. One cloud without it.
+
+    Returns
+    -------
+    Neighbours
+        In each row nearest first; of equal distances the smaller number is the nearer one.
+
+    *Departures* from torch-geometric's ``knn_graph``: the box is periodic, ties have an order, a cloud of k nodes or
+    fewer and an unsorted batch are refused.
+
+    Examples
+    --------
+    >>> positions = torch.tensor([[0.5, 0.0, 0.0], [9.5, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    >>> periodic_knn_graph(positions, 10.0, 2).edge_index.tolist()
+    [[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]]
+    """
+    pointer = pointer_of("periodic_knn_graph", batch, positions)
+    vectors, edges = knn_graph(positions, sides_of(box), k, pointer)
+    return Neighbours(edges, torch.arange(len(positions) + 1, device=positions.device) * k, vectors)
+
+
 def pointer_of(where: str, batch: Tensor | None, positions: Tensor) -> Tensor | None:
     """Return where each cloud begins, (batch + 1,), or raise unless `batch` numbers the nodes' clouds in order."""
     if batch is None or not isinstance(positions, Tensor):
         return None
     if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.shape != positions.shape[:1]:
         got = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__
-        raise TypeError(
-            f"{where}: expected batch as int64 of shape (node={len(positions)},), got {got}; number the cloud of each node"
-        )
+        wanted = f"int64 of shape (node={len(positions)},)"
+        raise TypeError(f"{where}: expected batch as {wanted}, got {got}; number the cloud of each node")
     falls = (batch[1:] < batch[:-1]).nonzero()
     if len(falls):
         at = int(falls[0, 0])
