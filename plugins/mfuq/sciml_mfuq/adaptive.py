@@ -84,6 +84,7 @@ def adapt(
     budget: float,
     seed: int,
     n_batch: int = 1,
+    step_cost: float = np.inf,
     target_std: float = 0.0,
 ) -> Iterator[Step]:
     """Buy runs until the budget is spent or the mean standard deviation is small; yield the start and every step.
@@ -94,7 +95,8 @@ def adapt(
     functions : of each level, its own inputs (n, feature) to outputs (n,); NaN where a run fails.
     budget : total cost, in the unit of the levels' costs.
     seed : of fits and candidates.
-    n_batch : runs between two fits.
+    n_batch : most runs between two fits.
+    step_cost : no further run before a fit that would take their cost above it.
     target_std : mean standard deviation of the truth at which to stop, in its unit.
 
     *Contract*: never above the budget; runs that fail are paid for and not asked for again.
@@ -109,7 +111,9 @@ def adapt(
         wanted = propose(step.model, step.samples, seed=seed + number, n_batch=n_batch, budget=left)
         if not wanted:
             return
-        spent += sum(samples.levels[one.level].cost for one in wanted)
+        costs = np.cumsum([samples.levels[one.level].cost for one in wanted])
+        n_bought = max(1, int(np.searchsorted(costs, step_cost, side="right")))
+        wanted, spent = wanted[:n_bought], spent + float(costs[n_bought - 1])
         step = _step(_bought(step.samples, functions, wanted), seed)
         yield step
 

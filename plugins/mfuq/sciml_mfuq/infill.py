@@ -13,6 +13,11 @@ from sciml_mfuq.functions import Case
 from sciml_mfuq.model import Predictor, evaluate, relative_error
 from sciml_mfuq.samples import Array
 
+START = {"park": (30, 5)}
+"""Runs of each level to begin with, where they are fewer than usual."""
+MOST_RUNS = 64
+"""Runs bought between two fits, however cheap they are."""
+
 
 @dataclass(frozen=True)
 class Race:
@@ -43,12 +48,12 @@ class Race:
 def race(
     case: Case, *, factor: float, n_step: int, seed: int, n_test: int, watch: Callable[[int], None] = lambda _: None
 ) -> Race:
-    """Start both with the usual design, and let the cost grow up to `factor` times.
+    """Start both with the same small design, and let the cost grow up to `factor` times.
 
     Parameters
     ----------
     case : the function.
-    factor : largest cost over that of the usual design.
+    factor : largest cost over that of the first design, which is that of `START`, or else the usual one.
     n_step : fits on the way there.
     seed : of designs and fits.
     n_test : fresh points on which errors are measured.
@@ -60,16 +65,18 @@ def race(
     def error(model: Predictor) -> float:
         return relative_error(evaluate(model, x)[0], truth)
 
-    first = case.sample(seed)
+    start = START.get(case.name, case.counts)
+    first = case.sample(seed, start)
     budget, fixed = factor * first.cost, list[tuple[float, float]]()
     for number, scale in enumerate(np.linspace(1.0, factor, n_step)):
-        counts = tuple(int(scale * n) for n in case.counts)
+        counts = tuple(int(scale * n) for n in start)
         samples = case.sample(seed, counts)
         fixed.append((samples.cost, error(fit_cokriging(samples, seed=seed))))
         watch(number + 1)
-    n_bought = max(1, int((budget - first.cost) / case.costs[-1] / n_step))
+    step_cost = max(case.costs[-1], (budget - first.cost) / n_step)
     found = []
-    for number, step in enumerate(adapt(first, case.levels, budget=budget, seed=seed, n_batch=n_bought)):
+    bought = adapt(first, case.levels, budget=budget, seed=seed, n_batch=MOST_RUNS, step_cost=step_cost)
+    for number, step in enumerate(bought):
         found.append((step.samples.cost, error(step.model)))
         watch(n_step + number + 1)
     return Race(_columns(found), _columns(fixed))

@@ -87,7 +87,7 @@ def race_of(case: str, config: MfuqConfig, run: Run) -> Race:
     with run.progress.track(2 * options.n_step, f"adaptive, {case}") as update:
         return race(
             CASES[case], factor=options.factor, n_step=options.n_step, seed=run.seed, n_test=config.functions.n_test,
-            watch=lambda n: update(min(n, 2 * options.n_step), ""),
+            watch=lambda n: update(min(n, 2 * options.n_step - 1), ""),
         )  # fmt: skip
 
 
