@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 from sciml_cosmo.generate.merger_trees import TreesConfig, make_forest
-from sciml_cosmo.trees.definitions import random_forest
+from sciml_cosmo.trees.definitions import ladder, random_forest
 from sciml_cosmo.trees.infill import infill
-from sciml_cosmo.trees.transforms import binarise, coarsen, ladder, n_progenitor
+from sciml_cosmo.trees.transforms import binarise, coarsen, n_progenitor
 
 
 def test_a_merger_at_a_dropped_snapshot_is_asked_for():

@@ -12,7 +12,8 @@ from sciml_cosmo.generate.merger_trees import TreesConfig, make_forest
 from sciml_cosmo.generate.power import Universe
 from sciml_cosmo.generate.press_schechter import COLLAPSE, FITTED, PLAIN, tabulate
 from sciml_cosmo.generate.tree_figures import columns, draw_tree
-from sciml_cosmo.trees.transforms import ladder, trim
+from sciml_cosmo.trees.definitions import ladder
+from sciml_cosmo.trees.transforms import trim
 from scipy.integrate import quad
 from scipy.special import erfc
 

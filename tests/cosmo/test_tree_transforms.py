@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sciml_cosmo.forest import Forest
-from sciml_cosmo.trees.definitions import differing, random_forest
-from sciml_cosmo.trees.transforms import binarise, coarsen, even, ladder, n_progenitor, prune, select, trim
+from sciml_cosmo.trees.definitions import differing, ladder, random_forest
+from sciml_cosmo.trees.transforms import binarise, coarsen, even, n_progenitor, prune, select, trim
 
 SEEDS = st.integers(1, 10**9)
 

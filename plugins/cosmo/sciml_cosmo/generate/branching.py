@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sciml_kernels.numba_tools import compiled
 from scipy.special import hyp2f1
 
 from sciml_cosmo.generate.power import Array
 from sciml_cosmo.generate.press_schechter import Modifier, Theory
+from sciml_cosmo.loops import loop
 
 Tables: TypeAlias = tuple[Any, ...]
 SMALL = 0.1  # of a step: expected splits, and the barrier's rise in units of 2^(1/2) times the spread at half the mass
 LOG_LOWEST, LOG_STEP, N_J = math.log(1e-3), 0.04, 512  # of the table of ln J over ln u
-
-
-def loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function for one thread, at its first call."""
-    return compiled(function)[0]
 
 
 def tables_of(theory: Theory, modifier: Modifier, resolution: float) -> Tables:

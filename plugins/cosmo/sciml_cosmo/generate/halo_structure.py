@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sciml_cosmo.generate.branching import Tables, lookup, loop
+from sciml_cosmo.generate.branching import Tables, lookup
 from sciml_cosmo.generate.power import Array, Universe
+from sciml_cosmo.loops import loop
 
 G = 4.30091e-9  # Mpc km^2 / (s^2 Msun)
 EARLY = 0.04  # of its mass: what a halo had at the time that sets its concentration

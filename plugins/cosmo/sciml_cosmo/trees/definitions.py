@@ -118,6 +118,17 @@ def _without(node: Node, goes: Callable[[Node], bool]) -> Node:
     return _with(node, above(node))
 
 
+def ladder(log10_mass: list[float], descendant: list[int]) -> Forest:
+    """Return one small tree, every generation of it a snapshot."""
+    generation = np.zeros(len(descendant))
+    for node, one in enumerate(descendant[1:], 1):
+        generation[node] = generation[one] + 1
+    features = np.stack([log10_mass, 0 * generation, 0 * generation, 2.0**-generation], 1)
+    return Forest(
+        features, np.array(descendant), np.array([0, len(features)]), np.array([[0.3, 0.8]]), np.zeros(1, np.int64)
+    )
+
+
 def random_forest(rng: np.random.Generator, n_tree: int, n_node: int) -> Forest:
     """Return trees of up to `n_node` nodes: any number of progenitors, equal masses, snapshots that are missed."""
     parts, start = [], [0]

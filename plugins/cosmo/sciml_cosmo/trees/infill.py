@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sciml_cosmo.forest import Forest
-from sciml_cosmo.trees.transforms import Flags, Nodes, binarise, even, loop, n_progenitor, select
+from sciml_cosmo.loops import loop
+from sciml_cosmo.trees.transforms import Flags, Nodes, binarise, even, n_progenitor, select
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,9 @@ class Infilled:
     edges : (2, edge)
         Source and target: progenitor and descendant of every edge of `coarse`, then three edges into each virtual node,
         from its merger node, the first and the second progenitor.
-    is_virtual : (node,)
-        True for virtual nodes.
     label : (node,)
         Of a virtual node: 1 where a merger was dropped between the merger node and its progenitors, else 0 (the two
         merged in the later of the two intervals); -1 for the others.
-    tree : (node,)
-        The tree of each node.
     trio : (virtual, 3)
         The merger node and its two progenitors, heaviest first.
 
@@ -43,15 +40,24 @@ class Infilled:
     coarse: Forest
     features: NDArray[np.float32]
     edges: Nodes
-    is_virtual: Flags
     label: Nodes
-    tree: Nodes
     trio: Nodes
 
     @property
     def n_virtual(self) -> int:
         """The number of virtual nodes."""
         return len(self.trio)
+
+    @property
+    def is_virtual(self) -> Flags:
+        """(node,): True for virtual nodes."""
+        return np.arange(len(self.features)) >= len(self.coarse.features)
+
+    @property
+    def tree(self) -> Nodes:
+        """(node,): the tree of each node."""
+        real = self.coarse.tree
+        return np.append(real, real[self.trio[:, 0]])
 
 
 def infill(forest: Forest) -> Infilled:
@@ -71,7 +77,7 @@ def infill(forest: Forest) -> Infilled:
 
     Examples
     --------
-    >>> from sciml_cosmo.trees.transforms import ladder
+    >>> from sciml_cosmo.trees.definitions import ladder
     >>> early = infill(ladder([13.0, 12.9, 12.0, 11.0], [-1, 0, 1, 1]))
     >>> late = infill(ladder([13.0, 12.9, 12.0, 11.0, 10.9], [-1, 0, 0, 1, 2]))
     >>> early.label.tolist(), late.label.tolist(), late.edges[:, -3:].tolist()
@@ -92,9 +98,7 @@ def infill(forest: Forest) -> Infilled:
     label = np.concatenate([np.full(n_real, -1), coarse.extra["crossed"][trio[:, 1:]].any(1)])
     edges = np.concatenate([coarse.edge_index, [trio.ravel(), np.repeat(virtual, 3)]], 1)
     features = np.concatenate([coarse.features, coarse.features[trio].mean(1)])
-    tree = np.append(coarse.tree, coarse.tree[trio[:, 0]])
-    is_virtual = np.arange(n_real + n_virtual) >= n_real
-    return Infilled(replace(coarse, extra=extra), features, edges, is_virtual, label, tree, trio)
+    return Infilled(replace(coarse, extra=extra), features, edges, label, trio)
 
 
 @loop

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sciml_kernels.numba_tools import compiled
 
 from sciml_cosmo.forest import Forest
+from sciml_cosmo.loops import loop
 
 Flags = NDArray[np.bool_]
 Nodes = NDArray[np.int64]
@@ -20,6 +19,7 @@ def trim(forest: Forest, mass: float) -> Forest:
 
     Examples
     --------
+    >>> from sciml_cosmo.trees.definitions import ladder
     >>> trim(ladder([13.0, 9.0, 12.0, 9.0, 11.0], [-1, 0, 0, 1, 3]), 1e10).descendant.tolist()
     [-1, 0, 0, 1, 3]
     >>> trim(ladder([13.0, 9.0, 12.0, 9.0], [-1, 0, 0, 1]), 1e10).descendant.tolist()
@@ -35,6 +35,7 @@ def prune(forest: Forest, mass: float = np.inf) -> Forest:
 
     Examples
     --------
+    >>> from sciml_cosmo.trees.definitions import ladder
     >>> pruned = prune(ladder([13.0, 12.0, 11.0, 10.0], [-1, 0, 1, 2]))
     >>> pruned.descendant.tolist(), pruned.extra["path_length"].tolist()
     ([-1, 0], [0, 3])
@@ -48,6 +49,7 @@ def binarise(forest: Forest) -> Forest:
 
     Examples
     --------
+    >>> from sciml_cosmo.trees.definitions import ladder
     >>> binarise(ladder([13.0, 10.0, 12.0, 11.0], [-1, 0, 0, 0])).features[:, 0].tolist()
     [13.0, 12.0, 11.0]
     """
@@ -64,6 +66,7 @@ def coarsen(forest: Forest) -> Forest:
 
     Examples
     --------
+    >>> from sciml_cosmo.trees.definitions import ladder
     >>> coarse = coarsen(ladder([13.0, 12.0, 11.0, 10.0, 10.0], [-1, 0, 1, 1, 3]))
     >>> coarse.descendant.tolist(), coarse.extra["path_length"].tolist()
     ([-1, 0, 0], [0, 2, 2])
@@ -116,20 +119,6 @@ def select(forest: Forest, kept: Flags) -> Forest:
     extra = {name: values[kept] for name, values in forest.extra.items()} | {"path_length": length[kept]}
     descendant = np.where(descendant < 0, -1, place[descendant])[kept]
     return replace(forest, features=forest.features[kept], descendant=descendant, start=start, extra=extra)
-
-
-def ladder(log10_mass: list[float], descendant: list[int]) -> Forest:
-    """Return one small tree: for examples; every generation is a snapshot, equally long."""
-    generation = np.zeros(len(descendant))
-    for node, one in enumerate(descendant[1:], 1):
-        generation[node] = generation[one] + 1
-    features: Any = np.stack([log10_mass, 0 * generation, 0 * generation, 2.0**-generation], 1)
-    return Forest(features, np.array(descendant), np.array([0, len(features)]), np.array([[0.3, 0.8]]), np.zeros(1))
-
-
-def loop(function: Any) -> Any:
-    """Compile a function for one thread, at its first call."""
-    return compiled(function)[0]
 
 
 @loop
