@@ -92,7 +92,8 @@ def make_forest(config: TreesConfig, seed: int, *, progress: Progress | None = N
 
     *Departures*: from CS-Trees: masses never fall with time, so that trimming the subtrees that never reach the
     resolution leaves no lighter node, and none to prune. From the paper: branches are followed below the resolution
-    and then trimmed, as there would be too few haloes just above it.
+    and then trimmed, as there would be too few haloes just above it. Largest speeds have no scatter of their own, so
+    that the four features of a halo together tell Omega_m: look at mass and time alone too.
 
     Examples
     --------
