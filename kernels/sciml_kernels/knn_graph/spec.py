@@ -15,7 +15,7 @@ from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, Op
 def make_inputs(
     generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
 ) -> Inputs:
-    """Draw points as for `radius_graph`, in ``batch`` clouds as even as can be, the first empty if there are several."""
+    """Draw points as for `radius_graph`, in ``batch`` clouds as even as can be, the first of several empty."""
     drawn = graph.make_inputs(generator, {**size, "batch": 1}, dtype, device)
     n_node, n_batch = size["node"], size["batch"]
     pointer = [n_node * max(0, b - 1) // max(1, n_batch - 1) for b in range(n_batch + 1)]
