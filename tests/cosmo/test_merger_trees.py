@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -205,6 +206,12 @@ def test_design_fills_the_priors_and_its_prefix_is_a_design():
 def test_configurations_that_make_no_trees_are_refused(wrong):
     with pytest.raises(ValueError, match="trees: expected"):
         replace(SMALL, **wrong)
+
+
+def test_a_missing_package_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "colossus.cosmology.cosmology", None)
+    with pytest.raises(RuntimeError, match=r"^[^;]*expected the package colossus, got none; install it with: [^;]*$"):
+        make_forest(SMALL, seed=5)
 
 
 def test_every_branch_of_a_drawing_has_its_own_column(forest):

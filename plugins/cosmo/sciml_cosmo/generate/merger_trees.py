@@ -17,7 +17,7 @@ from sciml_cosmo.forest import Forest
 from sciml_cosmo.generate.branching import Tables, grow, tables_of
 from sciml_cosmo.generate.design import cosmologies
 from sciml_cosmo.generate.halo_structure import EARLY, concentration, fastest, formation
-from sciml_cosmo.generate.power import Array, Universe
+from sciml_cosmo.generate.power import Array, Universe, colossus
 from sciml_cosmo.generate.press_schechter import FITTED, Theory, tabulate
 from sciml_cosmo.trees.transforms import trim
 
@@ -101,6 +101,7 @@ def make_forest(config: TreesConfig, seed: int, *, progress: Progress | None = N
     >>> forest.n_tree, forest.features.shape[1], bool(forest.extra["main_branch"][0])
     (2, 4, True)
     """
+    colossus()  # what is missing is said here, not by every cosmology
     design = cosmologies(config.n_cosmology, seed)
     one = replace(config, n_cosmology=1)
     tasks = [Simulation(i, float(om), float(s8), seed, one) for i, (om, s8) in enumerate(design)]
