@@ -16,7 +16,7 @@ from sciml_cosmo.generate.boxes import BoxesConfig, make_boxes
 from sciml_cosmo.generate.merger_trees import TreesConfig, make_forest
 
 ABOVE = Region.interval(0.0, np.inf)
-LABELS = (
+LABELS: tuple[tuple[str, str, Region, str], ...] = (
     ("Omega_m", "1", Region.interval(0.1, 0.5), "share of matter in the critical density"),
     ("sigma_8", "1", Region.interval(0.6, 1.0), "root mean square of the linear contrast in spheres of 8 Mpc/h"),
     ("simulation", "1", ABOVE, "number of the simulation"),
@@ -136,7 +136,7 @@ class Trees:
 
 
 def _labels(dim: str) -> list[FieldSpec]:
-    return [FieldSpec(name, (dim,), *rest) for name, *rest in LABELS]
+    return [FieldSpec(name, (dim,), unit, bounds, text) for name, unit, bounds, text in LABELS]
 
 
 def _counts(n_simulation: int) -> dict[str, int]:
