@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ks_2samp
-
-from sciml.training import count_parameters
 from sciml_cosmo.forest import Forest
 from sciml_cosmo.trees.batch import TreeBatch
 from sciml_cosmo.trees.classifier import MergerClassifier
@@ -19,6 +16,9 @@ from sciml_cosmo.trees.mpnn import TreeMpnn, VirtualNodeMpnn
 from sciml_cosmo.trees.nearest import NearestTrees, choose_neighbours, distributions, ks_distance, quantile_grid, vote
 from sciml_cosmo.trees.network import MODELS, TreeParameters, padded, unpadded
 from sciml_cosmo.trees.scan import Levels, TreeScan, tree_scan
+from scipy.stats import ks_2samp
+
+from sciml.training import count_parameters
 
 NETWORKS = [DeepSets, MlpAggregate, TreeMpnn, VirtualNodeMpnn, TreeScan]
 
@@ -159,7 +159,7 @@ def test_one_scan_reaches_the_deepest_leaf_and_five_convolutions_do_not():
         x, batch = scan.encode(torch.from_numpy(trees.features).double()), double(trees)
         y = torch.from_numpy(trees.features).double()
         for layer in passing.layers:
-            y = layer(y, batch.progenitor, batch.merged)
+            y = layer(y, batch.edges)
         states.append((scan.layers[0](x, Levels(batch))[0], y[0]))
     assert (states[0][0] - states[1][0]).abs().max() > 1e-6
     assert (states[0][1] - states[1][1]).abs().max() == 0

@@ -1,4 +1,4 @@
-"""Merger trees as tensors: what every model of this folder takes, with the sums over progenitors and over trees."""
+"""Merger trees as tensors: what every model of this folder takes; sums over edges and over trees."""
 
 from __future__ import annotations
 
@@ -9,9 +9,44 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sciml_kernels.segment_reduce import segment_reduce
 from torch import Tensor
 
 from sciml_cosmo.forest import Forest
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Edges of a graph, sorted by where they end.
+
+    Parameters
+    ----------
+    source : (edge,) where they begin.
+    pointer : (node + 1,) the first edge into each node, and their number.
+
+    Examples
+    --------
+    >>> Edges.of(torch.tensor([2, 1]), torch.tensor([0, 0]), n_node=3).sum(torch.tensor([[1.0], [2.0], [4.0]])).tolist()
+    [[6.0], [0.0], [0.0]]
+    """
+
+    source: Tensor
+    pointer: Tensor
+
+    @classmethod
+    def of(cls, source: Tensor, target: Tensor, n_node: int) -> Edges:
+        """Sort edges from `source` to `target`, (edge,) each, of a graph with `n_node` nodes."""
+        counts = torch.bincount(target, minlength=n_node)
+        return cls(source[target.argsort(stable=True)], torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return for every node the sum of `values` (node, feature) over the edges that end there."""
+        return segment_reduce(values.index_select(0, self.source), self.pointer, "sum")
+
+    @property
+    def n_in(self) -> Tensor:
+        """(node,): edges that end in each node."""
+        return self.pointer.diff()
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +62,7 @@ class TreeBatch:
     Examples
     --------
     >>> batch = TreeBatch(torch.ones(3, 4), torch.tensor([-1, 0, 0]), torch.tensor([0, 3]))
-    >>> batch.depth.tolist(), batch.sum_progenitors(batch.features)[:, 0].tolist()
+    >>> batch.depth.tolist(), batch.edges.sum(batch.features)[:, 0].tolist()
     ([0, 1, 1], [2.0, 0.0, 0.0])
     """
 
@@ -88,27 +123,18 @@ class TreeBatch:
         chosen[self.progenitor] = heaviest[self.merged] == self.progenitor
         return along_path(self.descendant, chosen, torch.logical_and)
 
-    def sum_progenitors(self, values: Tensor) -> Tensor:
-        """Return for every node the sum of `values` (node, ...) over its progenitors; 0 for a leaf."""
-        return sum_edges(values, self.progenitor, self.merged)
+    @cached_property
+    def edges(self) -> Edges:
+        """From progenitors to descendants."""
+        return Edges.of(self.progenitor, self.merged, len(self.descendant))
 
     def sum_nodes(self, values: Tensor) -> Tensor:
-        """Return (tree, ...): the sum of `values` (node, ...) over the nodes of each tree."""
-        return values.new_zeros(self.n_tree, *values.shape[1:]).index_add(0, self.tree, values)
+        """Return (tree, feature): the sum of `values` (node, feature) over the nodes of each tree."""
+        return segment_reduce(values, self.start, "sum")
 
     def mean_nodes(self, values: Tensor) -> Tensor:
-        """Return (tree, ...): the mean of `values` (node, ...) over the nodes of each tree."""
-        return self.sum_nodes(values) / self.size.view(-1, *[1] * (values.dim() - 1)).to(values.dtype)
-
-
-def sum_edges(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """Return for every node the sum of `values` (node, ...) over the edges that end there.
-
-    Parameters
-    ----------
-    source, target : (edge,), places of nodes.
-    """
-    return torch.zeros_like(values).index_add(0, target, values.index_select(0, source))
+        """Return (tree, feature): the mean of `values` (node, feature) over the nodes of each tree."""
+        return segment_reduce(values, self.start, "mean")
 
 
 def along_path(descendant: Tensor, values: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
+from sciml_cosmo.trees.batch import Edges
 from sciml_cosmo.trees.model import perceptron
 from sciml_cosmo.trees.mpnn import TreeConvolution
 
@@ -33,7 +36,7 @@ class MergerClassifier(nn.Module):
     def __init__(self, width: int = 16, n_layer: int = 4, n_in: int = 4) -> None:
         super().__init__()
         widths = [n_in, *[width] * n_layer]
-        self.layers = nn.ModuleList(TreeConvolution(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(TreeConvolution(a, b) for a, b in pairwise(widths))
         self.head = perceptron(width, width, 2)
         self.register_buffer("centre", torch.zeros(n_in))
         self.register_buffer("spread", torch.ones(n_in))
@@ -44,15 +47,9 @@ class MergerClassifier(nn.Module):
         self.centre.copy_(centre)
         self.spread.copy_(torch.where(spread > 0, spread, 1.0))
 
-    def forward(self, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """Return logits (node, 2).
-
-        Parameters
-        ----------
-        features : (node, n_in).
-        source, target : (edge,), places of nodes; messages go from source to target.
-        """
+    def forward(self, features: Tensor, edges: Edges) -> Tensor:
+        """Return logits (node, 2) from features (node, n_in)."""
         x = (features - self.centre) / self.spread
         for layer in self.layers:
-            x = layer(x, source, target)
+            x = layer(x, edges)
         return self.head(x)

@@ -32,7 +32,7 @@ class Fitted:
     model : with its standard deviations calibrated on the validation trees.
     validation, test : answers for the trees of those splits, in their order.
     cpu_s : CPU seconds of the fit.
-    curve : (step, training loss, validation loss or NaN).
+    curve : (step, training loss, mean squared scaled error on the validation trees or NaN).
     """
 
     model: TreeModel
@@ -80,9 +80,8 @@ def train(model: TreeModel, forest: Forest, splits: Splits, config: TrainingConf
 
     def validate(module: nn.Module) -> float:
         assert isinstance(module, TreeModel)
-        parts = [held_out[i : i + N_AT_ONCE] for i in range(0, len(held_out), N_AT_ONCE)]
-        losses = [float(module.loss(TreeBatch.of(forest, p), targets_of(forest, p))) * len(p) for p in parts]
-        return sum(losses) / len(held_out)
+        residual = predict(module, forest, held_out).mean - targets_of(forest, held_out)
+        return float((residual / module.target_spread).square().mean())
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     options = FitOptions(cosine(config.n_steps, config.n_steps // 20), 1.0, validate, config.every, None, checkpoint)

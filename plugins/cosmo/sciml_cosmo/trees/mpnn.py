@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-from sciml_cosmo.trees.batch import TreeBatch, sum_edges
+from sciml_cosmo.trees.batch import Edges, TreeBatch
 from sciml_cosmo.trees.model import TreeModel, perceptron
 
 
@@ -23,9 +25,9 @@ class TreeConvolution(nn.Module):
         super().__init__()
         self.body = perceptron(n_in, n_out, n_out)
 
-    def forward(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """Map node features (node, n_in) to (node, n_out), along edges from `source` to `target`, each (edge,)."""
-        return self.body(x + sum_edges(x, source, target))
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        """Map node features (node, n_in) to (node, n_out)."""
+        return self.body(x + edges.sum(x))
 
 
 class TreeMpnn(TreeModel):
@@ -49,14 +51,14 @@ class TreeMpnn(TreeModel):
     def __init__(self, width: int = 16, n_layer: int = 5, n_out: int = 2) -> None:
         super().__init__(width=width, n_layer=n_layer, n_out=n_out)
         widths = [4, *[width] * n_layer]
-        self.layers = nn.ModuleList(TreeConvolution(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(TreeConvolution(a, b) for a, b in pairwise(widths))
         self.head = perceptron(width, width, n_out)
 
     def outputs(self, batch: TreeBatch) -> Tensor:
         """Return scaled outputs (tree, n_out)."""
         x = self.scaled(batch.features)
         for layer in self.layers:
-            x = layer(x, batch.progenitor, batch.merged)
+            x = layer(x, batch.edges)
         return self.head(batch.mean_nodes(x))
 
 
@@ -85,9 +87,9 @@ class VirtualNodeMpnn(TreeModel):
         """Return scaled outputs (tree, n_out)."""
         x = self.encode(self.scaled(batch.features))
         z = x.new_zeros(batch.n_tree, x.shape[1])
-        fan = batch.sum_progenitors(x.new_ones(len(x), 1)).clamp(min=1)
+        fan = batch.edges.n_in.clamp(min=1)[:, None].to(x.dtype)
         for node, virtual in zip(self.nodes, self.virtual, strict=True):
-            near = batch.sum_progenitors(x) / fan
+            near = batch.edges.sum(x) / fan
             x = x + node(torch.cat([x + z.index_select(0, batch.tree), near], -1))
             z = z + virtual(torch.cat([z, batch.mean_nodes(x), x[batch.start[:-1]]], -1))
         return self.head(z)

@@ -97,7 +97,8 @@ def tree_scan(decay: Tensor, source: Tensor, levels: Levels) -> Tensor:
 class ScanLayer(nn.Module):
     """What every node remembers of its history: a weighted mean with learned decays, mixed back into the node.
 
-    m_v = S(a, w x') / S(a, w) with S the tree scan, a = sigmoid(A x) and w = exp(W x) > 0; x <- x + MLP(x, m, log S(w)).
+    m_v = S(a, w x') / S(a, w) with S the tree scan, a = sigmoid(A x) and w = exp(W x) > 0;
+    x <- x + MLP(x, m, log S(a, w)).
 
     Parameters
     ----------
