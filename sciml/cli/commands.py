@@ -18,9 +18,8 @@ CORE: dict[str, tuple[str, str]] = {
     "bench": ("sciml.cli.bench:bench", "Measure an experiment and its peers side by side."),
     "predict": ("sciml.cli.predict:predict", "Predict with a saved surrogate, NetCDF in and out."),
     "check": ("sciml.cli.check:check", "Run the conformance kit on a plugin's part or a saved surrogate."),
-    "export": ("sciml.cli.export:export", "Write a surrogate for another program (a later version)."),
-    "serve": ("sciml.cli.serve:serve", "Serve a surrogate over HTTP (a later version)."),
-    "new-plugin": ("sciml.cli.new_plugin:new_plugin", "Start a plugin from a template (a later version)."),
+    "export": ("sciml.cli.export:export", "Write a surrogate for another program: C, Fortran, ONNX and others."),
+    "new-plugin": ("sciml.cli.new_plugin:new_plugin", "Start a plugin: a complete small package to change."),
 }
 
 

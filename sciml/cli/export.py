@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from sciml.cli.errors import debug_option
@@ -9,12 +11,20 @@ from sciml.cli.errors import debug_option
 
 @click.command(epilog="\b\nExample:\n  sciml export runs/acoustics/surrogate --to c --out acoustics")
 @click.argument("artifact")
-@click.option("--to", "target", required=True, help="Which kind of program is to call it.")
-@click.option("--out", required=True, help="Where to write.")
+@click.option("--to", "target", required=True, help="Which kind of program is to call it; see sciml list couplings.")
+@click.option("--out", required=True, help="Where to write; must not exist.")
 @debug_option
 def export(artifact: str, target: str, out: str) -> None:
     """Write the saved surrogate ARTIFACT for another program."""
-    raise ValueError(
-        f"export to {target!r}: expected the couplings plugin, got a version of sciml-toolkit without it; "
-        "it comes with a later version"
-    )
+    from sciml.plugins import plugins
+    from sciml.surrogate import load
+
+    names = {name.rpartition(".")[2]: name for name in plugins().entries["couplings"]}
+    if target not in names and target not in names.values():
+        raise ValueError(f"export: expected a target of {', '.join(sorted(names))}, got {target!r}; choose one")
+    path = Path(out)
+    if path.exists():
+        raise FileExistsError(f"export: expected a new place, got {out!r}, which exists; choose another or remove it")
+    write = plugins().resolve("couplings", names.get(target, target))
+    write(load(artifact), path)
+    click.echo(f"written: {path}")

@@ -74,9 +74,8 @@ def test_wrong_use_is_one_sentence_and_status_2(args, said, sciml):
         (("run", "--resume", "nowhere"), "nowhere: expected the folder of an unfinished run, got none; "),
         (("check", "toy.line"), "check 'toy.line': expected trained weights, got a surrogate's registered name; "),
         (("predict", "nowhere", "a.nc", "b.nc"), "nowhere: expected the folder of a saved surrogate or of a run"),
-        (("export", "a", "--to", "c", "--out", "b"), "export to 'c': expected the couplings plugin, "),
-        (("serve", "a"), "serve on port 4242: expected the couplings plugin, "),
-        (("new-plugin", "glacier"), "new-plugin 'glacier': expected the plugin template, "),
+        (("export", "a", "--to", "cobol", "--out", "b"), "export: expected a target of "),
+        (("new-plugin", "Gla cier"), "new-plugin: expected a name of lower-case letters and digits, got 'Gla cier'"),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1_and_leaves_nothing(args, said, sciml, tmp_path):
@@ -85,6 +84,22 @@ def test_a_failure_is_one_sentence_and_status_1_and_leaves_nothing(args, said, s
     assert (status, out) == (1, "")
     assert sentence(err).startswith(said)
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_new_plugin_is_the_template_under_its_own_name_and_is_never_written_over(sciml, tmp_path):
+    folder = tmp_path / "mine"
+    status, out, _ = sciml("new-plugin", "glacier", "--out", str(folder))
+    assert status == 0
+    assert "sciml run glacier" in out
+    texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
+    assert not any("heatrod" in text.lower() for text in texts)
+    for path in folder.rglob("*.py"):
+        compile(path.read_text(), str(path), "exec")
+    assert 'glacier = "sciml_glacier.hooks"' in (folder / "pyproject.toml").read_text()
+    assert (folder / "sciml_glacier" / "hooks.py").is_file()
+    status, _, err = sciml("new-plugin", "glacier", "--out", str(folder))
+    assert status == 1
+    assert "which exists" in sentence(err)
 
 
 def test_debug_shows_the_traceback_before_or_after_the_command_or_by_environment(sciml, monkeypatch):
