@@ -47,7 +47,8 @@ def define(
     fake
         Returns outputs of the right shape, type and strides without computing them.
     launchers
-        ``{"numba": "module:attr", "triton": "module:attr"}``, imported at the first call that needs one.
+        ``{"numba": "module:attr", "triton": "module:attr"}``, imported at the first call that needs one. Without any,
+        as for gradients that are those of the reference, the reference runs whatever is asked for.
     pays
         Called with the op's arguments: whether the kernel is expected to be faster than the reference.
 
@@ -59,7 +60,7 @@ def define(
     op.register_fake(fake)
 
     def run(device_type: str, *inputs: Any) -> Any:
-        chosen = choose(launchers, device_type, pays(*inputs))
+        chosen = choose(launchers, device_type, pays(*inputs)) if launchers else "reference"
         return (reference if chosen == "reference" else resolve(launchers[chosen]))(*inputs)
 
     for device_type in ("cpu", "cuda"):

@@ -13,8 +13,16 @@ from sciml_kernels.checks import check_alike, check_index, check_pointer, check_
 from sciml_kernels.edge_message.reference import backward_reference, reference
 from sciml_kernels.pattern import define
 
-LAUNCHERS = {"numba": "sciml_kernels.edge_message.numba_kernel:launch"}
-BACKWARD_LAUNCHERS = {"numba": "sciml_kernels.edge_message.numba_kernel:launch_backward"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.edge_message.numba_kernel:launch",
+    "triton": "sciml_kernels.edge_message.triton_kernel:launch",
+}
+BACKWARD_LAUNCHERS = {
+    "numba": "sciml_kernels.edge_message.numba_kernel:launch_backward",
+    "triton": "sciml_kernels.edge_message.triton_kernel:launch_backward",
+}
+# Columns of a layer up to which a block of edges and the weights fit a processor of a GPU.
+WIDEST = 128
 
 
 def edge_message(
@@ -99,9 +107,15 @@ def _fake_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     return tuple(x.new_empty(x.shape if need else 0) for x, need in zip(tensors, needs, strict=True))
 
 
-def _pays(node_feature: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return node_feature.dtype in (torch.float32, torch.float64)
+def _pays(node_feature: Tensor, edge_feature: Tensor, *others: Any) -> bool:
+    """Numba computes in the two types that hold their own sums; Triton in all, with a whole layer in a block."""
+    if not node_feature.is_cuda:
+        return node_feature.dtype in (torch.float32, torch.float64)
+    return max(edge_feature.shape[1], others[0].shape[0], others[2].shape[0], others[4].shape[0]) <= WIDEST
+
+
+def _pays_backward(_grad: Tensor, *inputs: Any) -> bool:
+    return _pays(*inputs)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -124,7 +138,7 @@ _backward_op = define(
     backward_reference,
     _fake_backward,
     BACKWARD_LAUNCHERS,
-    _pays,
+    _pays_backward,
 )
 _forward_op.register_autograd(_backward, setup_context=_save)
 use_autograd(_backward_op, backward_reference)

@@ -65,7 +65,7 @@ SPEC = OpSpec(
             Case("small", {"node": 4, "edge": 6, "column": 2, "hidden": 3, "feature": 2}),
             Case("odd", {"node": 7, "edge": 37, "column": 3, "hidden": 9, "hidden2": 5, "feature": 7}),
             Case("odd, other sources", {"node": 5, "source": 11, "edge": 29, "column": 1, "hidden": 17, "feature": 19}),
-            Case("odd, chunks", {"node": 3, "edge": 2051, "column": 3, "hidden": 5, "feature": 17}),
+            Case("chunks", {"node": 3, "edge": 2051, "column": 3, "hidden": 5, "feature": 17}),
             Case("one edge", {"node": 1, "edge": 1, "column": 1, "hidden": 1, "feature": 1}),
             Case("no edge", {"node": 3, "edge": 0, "column": 3, "hidden": 4, "feature": 2}),
             Case("no node", {"node": 0, "edge": 0, "column": 3, "hidden": 4, "feature": 2}),

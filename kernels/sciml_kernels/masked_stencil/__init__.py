@@ -12,7 +12,10 @@ from sciml_kernels.checks import check_alike, check_rank, check_shape
 from sciml_kernels.masked_stencil.reference import reference
 from sciml_kernels.pattern import define
 
-LAUNCHERS = {"numba": "sciml_kernels.masked_stencil.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.masked_stencil.numba_kernel:launch",
+    "triton": "sciml_kernels.masked_stencil.triton_kernel:launch",
+}
 
 
 def masked_stencil(pressure: Tensor, faces: Tensor, diagonal: Tensor) -> Tensor:
@@ -59,8 +62,8 @@ def _fake(pressure: Tensor, faces: Tensor, diagonal: Tensor) -> Tensor:
 
 
 def _pays(pressure: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return pressure.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return pressure.is_cuda or pressure.dtype in (torch.float32, torch.float64)
 
 
 _SIGNATURE = "masked_stencil(Tensor pressure, Tensor faces, Tensor diagonal)"

@@ -12,8 +12,14 @@ from sciml_kernels.checks import check_alike, check_shape
 from sciml_kernels.pattern import define
 from sciml_kernels.rollout.reference import N_KNOTS, PARAMETERS, RULE, noise_reference, reference
 
-LAUNCHERS = {"numba": "sciml_kernels.rollout.numba_kernel:launch"}
-NOISE_LAUNCHERS = {"numba": "sciml_kernels.rollout.numba_kernel:launch_noise"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.rollout.numba_kernel:launch",
+    "triton": "sciml_kernels.rollout.triton_kernel:launch",
+}
+NOISE_LAUNCHERS = {
+    "numba": "sciml_kernels.rollout.numba_kernel:launch_noise",
+    "triton": "sciml_kernels.rollout.triton_kernel:launch_noise",
+}
 
 
 def rollout(rule: Tensor, parameters: Tensor, initial: Tensor, noise: Tensor, knots: Tensor, threshold: float,
@@ -118,8 +124,8 @@ def _fake_noise(episode: Tensor, year: Tensor, n_species: int, *_others: Any) ->
 
 
 def _pays(rule: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return rule.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return rule.is_cuda or rule.dtype in (torch.float32, torch.float64)
 
 
 _ARRAYS = "Tensor rule, Tensor parameters, Tensor initial, Tensor noise, Tensor knots"

@@ -12,8 +12,14 @@ from sciml_kernels.checks import check_alike, check_pointer, check_rank
 from sciml_kernels.pattern import define
 from sciml_kernels.segment_reduce.reference import REDUCTIONS, backward_reference, reference
 
-LAUNCHERS = {"numba": "sciml_kernels.segment_reduce.numba_kernel:launch"}
-BACKWARD_LAUNCHERS = {"numba": "sciml_kernels.segment_reduce.numba_kernel:launch_backward"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.segment_reduce.numba_kernel:launch",
+    "triton": "sciml_kernels.segment_reduce.triton_kernel:launch",
+}
+BACKWARD_LAUNCHERS = {
+    "numba": "sciml_kernels.segment_reduce.numba_kernel:launch_backward",
+    "triton": "sciml_kernels.segment_reduce.triton_kernel:launch_backward",
+}
 
 
 def segment_reduce(values: Tensor, pointer: Tensor, reduce: str = "sum") -> Tensor:
@@ -66,8 +72,8 @@ def _fake_backward(grad: Tensor, values: Tensor | None, pointer: Tensor, n_edge:
 
 
 def _pays(values: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return values.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return values.is_cuda or values.dtype in (torch.float32, torch.float64)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

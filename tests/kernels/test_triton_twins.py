@@ -1,0 +1,78 @@
+"""Triton kernels beside what the registry tests: noise, and code for GPUs that are not here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from sciml_kernels import use_backend
+from sciml_kernels.rollout import normals
+
+# Kernels by module: pointers that hold the inputs' type, pointers of other types, and constants.
+KERNELS = """
+segment = {"REDUCE": "std", "BLOCK_E": 16, "BLOCK_F": 32}
+widths = {"BLOCK_C": 16, "BLOCK_1": 64, "BLOCK_2": 64, "BLOCK_F": 64, "BLOCK_E": 32}
+layers = ("h", "f", "w1", "b1", "w2", "b2", "w3", "b3")
+sums = ("d_h", "d_w1", "d_b1", "d_w2", "d_b2", "d_w3", "d_b3", "share")
+wanted = {"NEED_H": True, "NEED_F": True, "NEED_W": True}
+ends = {"pointer": "*i64"}
+from sciml_kernels.segment_reduce import triton_kernel as segments
+from sciml_kernels.edge_message import triton_kernel as messages
+from sciml_kernels.masked_stencil import triton_kernel as stencil
+from sciml_kernels.rollout import triton_kernel as rules
+TABLE = [
+    (segments.segment_reduce_kernel, ("rows", "out"), (), ends, segment),
+    (segments.segment_reduce_kernel, ("rows", "out"), (), ends, {**segment, "REDUCE": "max"}),
+    (segments.segment_reduce_backward_kernel, ("grad", "rows", "out"), (), ends, segment),
+    (segments.segment_reduce_backward_kernel, ("grad", "rows", "out"), (), ends, {**segment, "REDUCE": "min"}),
+    (messages.edge_message_kernel, (*layers, "out"), (), {"index": "*i64", **ends}, {"BLOCK_N": 16, **widths}),
+    (messages.edge_message_backward_kernel, (*layers, "d_f"), sums, {"index": "*i64", "owner": "*i64"},
+     {**wanted, **widths}),
+    (stencil.masked_stencil_kernel, ("pressure", "faces", "diagonal", "out"), (), {}, {"EVEN": True, "BLOCK": 256}),
+    (stencil.masked_stencil_kernel, ("pressure", "faces", "diagonal", "out"), (), {}, {"EVEN": False, "BLOCK": 256}),
+    (rules.rollout_kernel, ("rule", "parameters", "initial", "noise", "knots", "out"), ("limits",), {}, {"BLOCK": 128}),
+]
+"""
+COMPILE = """
+import triton.language as tl
+from sciml_kernels.triton_tools import compile_ahead
+for stored, capability in (("bf16", 80), ("fp32", 90)):
+    for kernel, inputs, wide, others, constants in TABLE:
+        types = dict.fromkeys(inputs, "*" + stored) | dict.fromkeys(wide, "*fp32") | others
+        assert compile_ahead(kernel, types, {"ACC": tl.float32, **constants}, capability), kernel
+noise = {"episode": "*i64", "year": "*i64", "out": "*fp32", "key_0": "i64"}
+for capability in (80, 90):
+    assert compile_ahead(rules.normals_kernel, noise, {"BLOCK": 256}, capability)
+print("compiled")
+"""
+
+
+def test_kernels_of_all_ops_compile_for_gpus_that_are_not_here(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed on this platform")
+    # In a process of its own: here the kernels may have been loaded for the interpreter, which compiles nothing.
+    kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", KERNELS + COMPILE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**kept, "TRITON_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.stdout.strip() == "compiled", done.stderr
+
+
+@pytest.mark.parametrize("n_species", [1, 3, 6])
+def test_triton_noise_equals_the_reference_and_does_not_depend_on_the_call(n_species, triton_device):
+    episode = torch.tensor([0, 3, 77, 2**32 - 1], device=triton_device)
+    year = torch.arange(5, device=triton_device)[:, None]
+    with use_backend("reference"):
+        wanted = normals(episode, year, n_species, seed=2**63 - 1, stream=3)
+    with use_backend("triton"):
+        found = normals(episode, year, n_species, seed=2**63 - 1, stream=3)
+        alone = normals(episode[2], year[4, 0], n_species, seed=2**63 - 1, stream=3)
+    assert found.stride() == wanted.stride()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    assert torch.equal(alone, found[4, 2])
