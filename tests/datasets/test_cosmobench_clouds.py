@@ -103,6 +103,9 @@ def test_cosmobench_folder_is_one_lazy_axis_of_nodes_for_each_split(tmp_path, mo
         np.stack([values[name] for name in VELOCITY], axis=1) for values in stored]))  # fmt: skip
     assert float(train["position"][start[9], 2]) == float(stored[9]["Z"][0])
     assert check_data(tmp_path) == []
+    for path in tmp_path.glob("ALL*"):
+        path.rename(path.with_suffix(".h5"))
+    assert find_format(tmp_path) == "cosmobench_clouds"
 
 
 def test_cosmobench_clouds_written_and_read_are_the_same_to_the_bit(tmp_path):

@@ -32,9 +32,9 @@ class Format(Protocol):
 
 FORMATS: dict[str, Format] = {
     "netcdf": netcdf,
-    "deeponet_acoustics": deeponet_acoustics,
-    "cosmobench_clouds": cosmobench_clouds,
+    "cosmobench_clouds": cosmobench_clouds,  # it looks into a file, the last one only at names
     "cosmobench_trees": cosmobench_trees,
+    "deeponet_acoustics": deeponet_acoustics,
 }
 
 
