@@ -62,7 +62,8 @@ def sort_into_cells(positions: Tensor, sides: Sequence[float], pointer: Tensor, 
     """Sort the positions (node, 3) of clouds into a grid of `shape` cells over the box."""
     x = wrap(positions.detach(), sides).contiguous().numpy()
     start = np.zeros((len(pointer) - 1) * int(shape.prod()) + 1, np.int64)
-    cells = Cells(x, np.empty((3, len(x))), *(np.empty(len(x), np.int64) for _ in range(2)), start, shape)
+    order, cell = np.empty((2, len(x)), np.int64)
+    cells = Cells(x, np.empty((3, len(x))), order, cell, start, shape)
     sort(cells.positions, cells.order, cells.cell, start, x, pointer.contiguous().numpy(), shape, np.array(sides))
     return cells
 

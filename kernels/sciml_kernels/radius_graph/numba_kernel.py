@@ -53,19 +53,19 @@ def _search(edges, vectors, pointer, wrapped, x, order, cell, start, runs, shape
                 row[:k].sort()
             else:
                 for m in range(one, k):
-                    value, to = row[m], m
+                    value, to = row[m], np.uint64(m)
                     while to > np.uint64(0) and row[to - one] > value:
                         row[to] = row[to - one]
                         to -= one
                     row[to] = value
             first = np.uint64(pointer[i])
             for m in range(k):
-                j, to = np.uint64(row[m]), first + m
-                source[to], target[to] = row[m], order[s]
+                edge, other = first + np.uint64(m), np.uint64(row[m])
+                source[edge], target[edge] = row[m], order[s]
                 for axis in range(3):
-                    apart, side = wrapped[j, axis] - wrapped[i, axis], sides[axis]
+                    apart, side = wrapped[other, axis] - wrapped[i, axis], sides[axis]
                     shift = side if apart > side / 2 else (-side if apart < -side / 2 else 0.0)
-                    vectors[to, axis] = apart - shift
+                    vectors[edge, axis] = apart - shift
 
 
 search = compiled(_search, contract=False)
