@@ -146,5 +146,5 @@ def test_every_public_name_exists():
     import sciml_datasets
 
     assert all(getattr(sciml_datasets, name) for name in sciml_datasets.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'fetch'"):
-        sciml_datasets.fetch  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        sciml_datasets.absent  # noqa: B018
