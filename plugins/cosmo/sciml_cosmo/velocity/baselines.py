@@ -109,27 +109,30 @@ class Seen:
     velocities: Tensor
 
 
-def flows_row(parts: Sequence[Sequence[Seen]], n_flow: int) -> Row:
-    """Return least squares of all flows at once: a filter of the painted fields that is fitted, the same everywhere.
+def fitted_filter(train: Sequence[Seen], n_flow: int) -> Tensor:
+    """Return the weights (flow,) of the least mean of 1 - R^2 over training clouds, km/s per Mpc/h, in float64.
+
+    With one weight for each smoothing length and painted mass this is a filter of the painted fields, the same
+    everywhere.
 
     Parameters
     ----------
-    parts : clouds to fit, choose and judge with.
-    n_flow : how many vectors of each are flows of linear theory.
+    train : clouds to fit.
+    n_flow : how many vectors of each are flows of linear theory, the first ones.
     """
-    start = time.process_time()
     gram, moment = torch.zeros(n_flow, n_flow, dtype=torch.float64), torch.zeros(n_flow, dtype=torch.float64)
-    for one in parts[0]:
-        flow, total = one.features.vectors[:, :n_flow].double(), one.velocities.double()
-        share = 1 / ((total - total.mean()) ** 2).sum()
+    for one in train:
+        flow, velocities = one.features.vectors[:, :n_flow].double(), one.velocities.double()
+        share = 1 / ((velocities - velocities.mean()) ** 2).sum()
         gram += share * torch.einsum("nca,nda->cd", flow, flow)
-        moment += share * torch.einsum("nca,na->c", flow, total)
-    weights = torch.linalg.lstsq(gram, moment[:, None], driver="gelsd").solution[:, 0]
-    spent = time.process_time() - start
+        moment += share * torch.einsum("nca,na->c", flow, velocities)
+    return torch.linalg.lstsq(gram, moment[:, None], driver="gelsd").solution[:, 0]
 
-    def predict(part: Sequence[Seen]) -> list[Array]:
-        return [torch.einsum("nca,c->na", one.features.vectors[:, :n_flow].double(), weights).numpy() for one in part]
 
-    validation = r2([one.velocities.numpy() for one in parts[1]], predict(parts[1]))
-    about = {"n_fitted": n_flow, "cpu_s": spent, "note": "several smoothing lengths and weights together"}
-    return Row("linear theory with a fitted filter", "linear", predict(parts[2]), validation, about)
+def filter_row(weights: Tensor, parts: Sequence[Sequence[Seen]]) -> Row:
+    """Return the row of linear theory with a fitted filter; `parts` are the clouds to choose and to judge with."""
+    flows = [[one.features.vectors[:, : len(weights)].double() for one in part] for part in parts]
+    val, test = ([torch.einsum("nca,c->na", flow, weights).numpy() for flow in part] for part in flows)
+    validation = r2([one.cloud.velocities for one in parts[0]], val)
+    about = {"n_fitted": len(weights), "note": "several smoothing lengths and weights together"}
+    return Row("linear theory with a fitted filter", "linear", test, validation, about)

@@ -9,7 +9,7 @@ import torch
 
 from sciml import Run
 from sciml_cosmo.metrics import MODES, bootstrap, r2
-from sciml_cosmo.velocity.baselines import Row, Seen, flows_row, least_squares_row, linear_rows
+from sciml_cosmo.velocity.baselines import Row, Seen, filter_row, fitted_filter, least_squares_row, linear_rows
 from sciml_cosmo.velocity.config import VelocityConfig
 from sciml_cosmo.velocity.data import Split, load
 from sciml_cosmo.velocity.equivariant import EquivariantVelocity
@@ -104,8 +104,10 @@ def _fit_all(config: VelocityConfig, split: Split, redshift: bool, run: Run) -> 
     for name, chosen in views.items():  # the recommended one is the last
         key = name.removeprefix("equivariant_")
         parts = _see_all(chosen, split, f"fields by {key}{where}", run)
-        rows[f"filter_{key}"] = flows_row(parts, chosen.n_flow)
-        network, rows[name] = equivariant(base, parts, chosen, f"equivariant network by {key}{where}", run)
+        weights = fitted_filter(parts[0], chosen.n_flow)
+        rows[f"filter_{key}"] = filter_row(weights, parts[1:])
+        title = f"equivariant network by {key}{where}"
+        network, rows[name] = equivariant(base, parts, chosen, weights, title, run)
     return _Fits(rows, network, gnn, parts[2])
 
 

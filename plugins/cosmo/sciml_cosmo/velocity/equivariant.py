@@ -110,7 +110,6 @@ class EquivariantVelocity(Network):
         self.enter = nn.Linear(n_vector, n_hidden, bias=False)
         self.rounds = nn.ModuleList(Exchange(n_hidden) for _ in range(n_layer))
         self.readout = perceptron(n_hidden, 2 * n_hidden, n_hidden + n_vector)
-        nn.init.zeros_(self.linear.weight)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -132,12 +131,24 @@ class EquivariantVelocity(Network):
         out = FieldSpec("velocity", ("batch", "node", "axis"), "km/s", None, "peculiar velocity")
         return Spec(tuple(fields), (out,))
 
-    def scale_to(self, seen: Sequence[Features]) -> None:
-        """Take mean and spread of the scalars and the size of the vectors from the features of training clouds."""
+    def start_from(self, seen: Sequence[Features], flow_weights: Tensor) -> None:
+        """Take the scales of the inputs from training clouds, and begin as linear theory with a fitted filter.
+
+        Parameters
+        ----------
+        seen : features of the training clouds.
+        flow_weights : (flow,), km/s per Mpc/h; the network's velocities are the flows times these until it is trained.
+        """
         scalars, vectors = torch.cat([one.scalars for one in seen]), torch.cat([one.vectors for one in seen])
         self.centre.copy_(scalars.mean(0))
         self.spread.copy_(scalars.std(0).clamp(min=1e-2))  # a scalar that is the same for all, as the count may be
         self.unit.copy_(vectors.square().mean((0, 2)).sqrt().clamp(min=1e-6))
+        last = self.readout[-1]
+        assert isinstance(last, nn.Linear)
+        for tensor in (last.weight, last.bias, self.linear.weight):
+            nn.init.zeros_(tensor)
+        with torch.no_grad():
+            self.linear.weight[0, : len(flow_weights)] = flow_weights * self.unit[: len(flow_weights)] / UNIT
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Return the velocities (batch, node, axis), box by box."""

@@ -33,7 +33,7 @@ def box_slice(cloud: Cloud, shown: Mapping[str, Array], depth: float = 20.0) -> 
     size = np.full(len(x), 8.0)
     if cloud.masses is not None:
         size = 3 + 22 * (cloud.masses[inside] / cloud.masses.max()) ** 0.6
-    figure, axes = new_figure(1, len(shown), 3.9 * len(shown), 4.3, sharex=True, sharey=True)
+    figure, axes = new_figure(1, len(shown), 3.9 * len(shown), 4.0, sharex=True, sharey=True)
     typical = np.sqrt((cloud.velocities[:, :2] ** 2).sum(1).mean())
     for panel, (title, velocities) in zip(axes[0], shown.items(), strict=True):
         u, v, w = velocities[inside].T
@@ -45,7 +45,9 @@ def box_slice(cloud: Cloud, shown: Mapping[str, Array], depth: float = 20.0) -> 
         panel.set(title=title, xlabel="x (Mpc/h)", xlim=(0, cloud.box_size), ylim=(0, cloud.box_size), aspect="equal")
         panel.grid(False)
     axes[0, 0].set_ylabel("y (Mpc/h)")
-    axes[0, 0].quiverkey(arrows, 0.76, 0.055, typical, f"{typical:.0f} km/s", labelpos="E", coordinates="axes")
+    axes[0, -1].quiverkey(
+        arrows, 0.74, 1.045, typical, f"{typical:.0f} km/s", labelpos="E", coordinates="axes", color=DARK
+    )
     figure.colorbar(arrows, ax=axes, label="velocity along z (km/s)", shrink=0.75, pad=0.015)
     return figure
 

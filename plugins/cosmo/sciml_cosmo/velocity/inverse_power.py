@@ -173,9 +173,9 @@ def fit(basis: Basis, train: Sequence[Equations], validation: Sequence[Equations
         for n_wave in sorted({*range(2, basis.n_wave, 2), basis.n_wave}):
             smaller = Basis(n_wave, n_power, basis.shrink, basis.groups)
             at = np.concatenate([p * basis.n_wave + np.arange(n_wave) for p in range(n_power)])
-            for ridge in RIDGES:
-                pairs = zip(gram, moment, strict=True)
-                weights = np.stack([_solve(g[np.ix_(at, at)], m[at], ridge) for g, m in pairs])
+            groups = [_solutions(g[np.ix_(at, at)], m[at]) for g, m in zip(gram, moment, strict=True)]
+            for ridge, *one_each in zip(RIDGES, *groups, strict=True):
+                weights = np.stack(one_each)
                 score = float(np.mean([_score(one, at, weights) for one in validation]))
                 if best is None or score > best[0]:
                     best = score, InversePower(smaller, weights, ridge)
@@ -183,10 +183,13 @@ def fit(basis: Basis, train: Sequence[Equations], validation: Sequence[Equations
     return best[1]
 
 
-def _solve(gram: Array, moment: Array, ridge: float) -> Array:
+def _solutions(gram: Array, moment: Array) -> list[Array]:
+    """Return the weights for each of `RIDGES`, from one decomposition of the equations scaled to a unit diagonal."""
     scale = 1 / np.sqrt(np.diag(gram))
-    scaled = gram * scale[:, None] * scale + ridge * np.eye(len(gram))
-    return np.asarray(scale * np.linalg.lstsq(scaled, scale * moment, rcond=1e-14)[0])
+    values, vectors = np.linalg.eigh(gram * scale[:, None] * scale)
+    kept = values > 1e-13 * values[-1]
+    along = vectors[:, kept].T @ (scale * moment)
+    return [scale * (vectors[:, kept] @ (along / (values[kept] + ridge))) for ridge in RIDGES]
 
 
 def _score(one: Equations, at: NDArray[np.int64], weights: Array) -> float:

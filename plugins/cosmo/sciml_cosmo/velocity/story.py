@@ -40,8 +40,8 @@ def tell(findings: Findings, metrics: Mapping[str, float]) -> Report:
     report = Report(
         "Velocities of haloes",
         f"From where haloes are and how heavy they are to how they move, in {made}. On {len(split.test)} test boxes of "
-        f"cosmologies that no fit saw, the equivariant network has an R² per cloud of **{best:.3f}**, {verb} linear theory with the amplitude and smoothing of each test box taken from its own "
-        "velocities.",
+        f"cosmologies that no fit saw, the equivariant network has an R² per cloud of **{best:.3f}**, {verb} "
+        "linear theory with the amplitude and smoothing of each test box taken from its own velocities.",
     )
     report.facts({
         "boxes to fit, choose, judge": " / ".join(str(len(part)) for part in split.parts),
@@ -58,7 +58,8 @@ def tell(findings: Findings, metrics: Mapping[str, float]) -> Report:
     return report
 
 
-def _lines(rows: Mapping[str, Row], metrics: Mapping[str, float], prefix: str) -> list[tuple]:
+def lines_of(rows: Mapping[str, Row], metrics: Mapping[str, float], prefix: str) -> list[tuple]:
+    """Return the lines of the table of methods, the worst first; `prefix` is that of their metrics."""
     lines = []
     for name, row in sorted(rows.items(), key=lambda item: metrics[f"{prefix}_{item[0]}"]):
         scores = [metrics[f"{prefix}_{name}{end}"] for end in ("", "_error", "_pooled", "_per_axis")]
@@ -72,11 +73,11 @@ def _table(report: Report, findings: Findings, metrics: Mapping[str, float]) -> 
     report.section(
         "Every method on the same test boxes",
         "R² per cloud is the mean over boxes of 1 − S / T, with one mean velocity for all axes: what CosmoBench gives "
-        "for linear theory and networks. Pooled is 1 − mean S / mean T, what it gives for least squares; per axis takes "
-        "a mean for each axis. Everything is fitted on the training boxes and chosen on the validation boxes, but for "
-        "the oracles. A row that is given the true Omega_m of a test box says so.",
+        "for linear theory and networks. Pooled is 1 − mean S / mean T, what it gives for least squares; per axis "
+        "takes a mean for each axis. Everything is fitted on the training boxes and chosen on the validation boxes, "
+        "but for the oracles. A row that is given the true Omega_m of a test box says so.",
     )
-    lines = _lines(findings.rows, metrics, "velocity_r2")
+    lines = lines_of(findings.rows, metrics, "velocity_r2")
     marked = next(i for i, line in enumerate(lines) if line[0] == findings.rows[findings.best].title)
     report.table(COLUMNS, lines, "Real space.", highlight=marked)
 
@@ -123,10 +124,11 @@ def _redshift(report: Report, findings: Findings, metrics: Mapping[str, float]) 
     report.section(
         "In redshift space",
         "The third coordinate is shifted by the velocity along it, as an observer sees it. Linear theory divides by "
-        "Kaiser's factor 1 + beta mu², least squares shrinks separations along the line of sight and has weights of its "
-        "own there, the equivariant network sees the line of sight as one more vector, and all graphs are built anew.",
+        "Kaiser's factor 1 + beta mu², least squares shrinks separations along the line of sight and has weights of "
+        "its own there, the equivariant network sees the line of sight as one more vector, and all graphs are "
+        "built anew.",
     )
-    report.table(COLUMNS, _lines(findings.shifted, metrics, "velocity_redshift_r2"), "Redshift space.")
+    report.table(COLUMNS, lines_of(findings.shifted, metrics, "velocity_redshift_r2"), "Redshift space.")
 
 
 def _leaks(report: Report, findings: Findings, metrics: Mapping[str, float]) -> None:

@@ -101,16 +101,16 @@ def see(view: View, cloud: Cloud) -> Seen:
     return Seen(cloud, features, torch.as_tensor(cloud.velocities, dtype=torch.float32))
 
 
-def equivariant(config: EquivariantConfig, parts: Sequence[Sequence[Seen]], view: View, name: str,
+def equivariant(config: EquivariantConfig, parts: Sequence[Sequence[Seen]], view: View, flow_weights: Tensor, name: str,
                 run: Run) -> tuple[EquivariantVelocity, Row]:  # fmt: skip
-    """Train the equivariant network on clouds as it sees them; the scales of its inputs are those of the training."""
+    """Train the equivariant network on clouds as it sees them, from linear theory with a fitted filter on."""
     network: EquivariantVelocity = fresh(
         lambda: EquivariantVelocity(
             config.n_hidden, config.n_layer, view.radius, view.smoothing, view.powers, view.betas
         ),
         run.seed,
     )
-    network.scale_to([one.features for one in parts[0]])
+    network.start_from([one.features for one in parts[0]], flow_weights.float())
     recipe = Recipe(name, config.n_epoch, config.learning_rate, DECAY)
     spent = train(network, _flow, parts[0], parts[1], recipe, run)
     note = f"{config.n_epoch} passes, graph of {view.radius:g} Mpc/h"
