@@ -27,10 +27,12 @@ class Network(torch.nn.Module, ABC):
     `forward(**inputs)` takes one tensor per input of the spec, dimensions in the spec's order, and returns a dict with
     one tensor per output; torch in, torch out, differentiable. ``type(self)(**config)`` builds an equal network but
     for the weights, which are its parameters and buffers. `registered` is the name in the plugin's registration.
+    `not_exportable` says in one sentence why `torch.export` cannot trace it, where it cannot.
     """
 
     registered: ClassVar[str]
     supports: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    not_exportable: ClassVar[str] = ""
 
     @property
     @abstractmethod
