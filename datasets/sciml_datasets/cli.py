@@ -101,9 +101,36 @@ def check(path: Path) -> None:
 
 
 @data.command()
+@click.argument("base")
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the files and their SHA256SUMS."
+)
+@click.option("--sums", type=click.Path(path_type=Path), help="Known sums, as sha256sum writes them.")
+@debug_option
+@_one_sentence
+def fetch(base: str, names: tuple[str, ...], out: Path, sums: Path | None) -> None:
+    """Download the files NAMES below the address BASE; a call that was cut off goes on where it was.
+
+    Example: sciml data fetch https://example.org/CosmoBench/CAMELS ALL_galaxies_val.hdf5 --out camels
+    """
+    from sciml.progress import Progress
+    from sciml_datasets.fetch import fetch_all, read_sums
+
+    known = read_sums(sums) if sums else {}
+    for name, digest in fetch_all(base, {name: known.get(name) for name in names}, out, progress=Progress()).items():
+        click.echo(f"{out / name}: {digest}")
+
+
+@data.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", "format_name", required=True, help="Format of OUT: netcdf or deeponet_acoustics.")
+@click.option(
+    "--to",
+    "format_name",
+    required=True,
+    help="Format of OUT: one of netcdf, deeponet_acoustics, cosmobench_clouds, cosmobench_trees.",
+)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Stored precision; as read if not given.")
 @debug_option
 @_one_sentence
