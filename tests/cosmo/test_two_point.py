@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sciml_cosmo.cloud import Cloud
 from sciml_cosmo.clustering.multipoles import multipoles, redshift_space
-from sciml_cosmo.clustering.pair_moments import pair_statistics, separations
+from sciml_cosmo.clustering.pair_moments import pair_statistics
 from sciml_cosmo.clustering.two_point import (
     PAPER,
     SHIPPED,
@@ -34,7 +36,7 @@ def distances(positions, box_size):
 def test_pair_counts_equal_the_definition_over_27_images():
     nodes = uniform(150, 3)
     r = distances(nodes, L)[~np.eye(150, dtype=bool)]
-    wanted = [((r > a) & (r <= b)).sum() for a, b in zip(EDGES[:-1], EDGES[1:], strict=True)]
+    wanted = [((r >= a) & (r < b)).sum() for a, b in pairwise(EDGES)]
     assert pair_counts(nodes, L, EDGES).tolist() == wanted
 
 
@@ -54,7 +56,7 @@ def test_natural_estimator_of_uniform_nodes_is_zero_within_poisson_errors():
 
 
 def test_landy_szalay_of_uniform_nodes_is_zero_and_agrees_with_the_analytic_reference():
-    nodes, randoms = uniform(400, 8), uniform(4000, 9)
+    nodes, randoms = uniform(400, 8), uniform(3000, 9)
     nodes = np.concatenate([nodes, (nodes[:100] + 0.7) % L])  # a hundred pairs at 0.7 sqrt(3) = 1.21 Mpc/h
     natural, sampled = correlation(nodes, L, EDGES), correlation(nodes, L, EDGES, randoms)
     assert natural[0] > 1
@@ -82,7 +84,7 @@ def test_statistics_are_invariant_under_the_symmetries_of_the_torus(statistic):
         "pair_statistics": lambda x: pair_statistics(x, L, EDGES),
     }[statistic]
     wanted = call(nodes)
-    moved = (nodes + [3.0, 17.0, 39.0]) % L
+    moved = (nodes + np.array([3.0, 17.0, 39.0])) % L
     for other in (moved, (L - nodes) % L, nodes[:, [2, 0, 1]], nodes[::-1]):
         np.testing.assert_allclose(call(other), wanted, rtol=1e-6)
 
@@ -91,7 +93,7 @@ def test_statistics_of_pairs_equal_their_definition():
     nodes = uniform(160, 13)
     r2 = distances(nodes, L)[np.triu_indices(160, 1)] ** 2
     for row, cut in zip(pair_statistics(nodes, L, EDGES), EDGES, strict=True):
-        below = r2[r2 <= cut**2]
+        below = r2[r2 < cut**2]
         if len(below) >= 2:
             np.testing.assert_allclose(row[:2], [below.mean(), below.std()], rtol=1e-10)
         if len(below) >= 1000:
@@ -110,13 +112,6 @@ def test_merged_haloes_do_not_vanish():
     assert mean == pytest.approx((0 + 1 + 1) / 3)
 
 
-def test_separations_visit_every_pair_once_in_blocks(monkeypatch):
-    monkeypatch.setattr("sciml_cosmo.clustering.pair_moments.BLOCK", 100)
-    nodes = uniform(57, 14)
-    r = np.concatenate([np.linalg.norm(block, axis=1) for block in separations(nodes, L)])
-    np.testing.assert_allclose(np.sort(r), np.sort(distances(nodes, L)[np.triu_indices(57, 1)]))
-
-
 def test_monopole_is_the_correlation_and_multipoles_of_uniform_nodes_vanish():
     nodes = uniform(600, 15)
     found = multipoles(nodes, L, EDGES, (0, 2, 4))
@@ -129,8 +124,8 @@ def test_monopole_is_the_correlation_and_multipoles_of_uniform_nodes_vanish():
 
 def test_quadrupole_of_pairs_along_the_line_of_sight_is_five_times_their_monopole():
     centres = uniform(400, 16)
-    pairs = np.concatenate([centres, (centres + [0.0, 0.0, 1.5]) % L])
-    across = np.concatenate([centres, (centres + [1.5, 0.0, 0.0]) % L])
+    pairs = np.concatenate([centres, (centres + np.array([0.0, 0.0, 1.5])) % L])
+    across = np.concatenate([centres, (centres + np.array([1.5, 0.0, 0.0])) % L])
     base = multipoles(centres, L, EDGES[:2])
     (along0,), (along2,) = multipoles(pairs, L, EDGES[:2])
     (_,), (across2,) = multipoles(across, L, EDGES[:2])
@@ -138,7 +133,7 @@ def test_quadrupole_of_pairs_along_the_line_of_sight_is_five_times_their_monopol
     assert across2 / (along0 - base[0, 0]) == pytest.approx(-2.5, rel=0.1)
 
 
-def gaussian_cloud(beta, seed, n_node=8_000, n_mesh=32, box_size=200.0):
+def gaussian_cloud(beta, seed, n_node=20_000, n_mesh=32, box_size=200.0):
     """Return nodes of a Gaussian field of small amplitude with the velocities of linear theory, f = beta, bias 1."""
     generator = np.random.default_rng(seed)
     k = 2 * np.pi * np.fft.fftfreq(n_mesh, box_size / n_mesh)
@@ -162,7 +157,7 @@ def gaussian_cloud(beta, seed, n_node=8_000, n_mesh=32, box_size=200.0):
 def test_redshift_space_of_a_linear_field_has_the_monopole_of_kaiser():
     beta, edges = 0.6, np.array([6.0, 12.0, 18.0, 24.0])
     ratios, quadrupoles = [], []
-    for seed in (21, 22):
+    for seed in (21, 22, 23):
         cloud = gaussian_cloud(beta, seed)
         seen = multipoles(redshift_space(cloud).positions, cloud.box_size, edges)
         ratios.append(seen[0] / correlation(cloud.positions, cloud.box_size, edges))

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sciml_kernels.pair_histogram import pair_histogram
 
 Array = NDArray[np.float64]
 
 N_FINE = 64  # parts of equal volume of each shell between two cut-offs, for the quantiles
-BLOCK = 1 << 18  # pairs of one block: 6 MB of separations
 STATISTICS = ("mean", "std", "quantile 1/3", "quantile 2/3")
-
-
-def separations(positions: Array, box_size: float) -> Iterator[Array]:
-    """Yield the vectors (pair, axis) to the nearest image of all unordered pairs of nodes, a block of rows at a time.
-
-    Parameters
-    ----------
-    positions : (node, axis)
-        Mpc/h, in [0, L).
-    box_size
-        L, Mpc/h.
-
-    *Contract*: no array of all pairs is ever held; the extra memory is some 20 MB for any number of nodes up to 1e5.
-
-    Examples
-    --------
-    >>> next(separations(np.array([[1.0, 0, 0], [9.0, 0, 0]]), 10.0)).tolist()
-    [[-2.0, 0.0, 0.0]]
-    """
-    n_node, first = len(positions), 0
-    while first < n_node - 1:
-        last = min(n_node - 1, first + max(1, BLOCK // (n_node - first)))
-        delta = positions[None, first:] - positions[first:last, None]
-        delta -= box_size * np.round(delta / box_size)
-        later = np.arange(n_node - first)[None] > np.arange(last - first)[:, None]
-        yield delta[later]
-        first = last
 
 
 def pair_statistics(positions: Array, box_size: float, cuts: Array) -> Array:
@@ -58,7 +30,8 @@ def pair_statistics(positions: Array, box_size: float, cuts: Array) -> Array:
     (cut, 4), in the order of `STATISTICS`, (Mpc/h)^2.
 
     *Contract*: invariant under shifts, reflections, permutations of axes and nodes. Mean and standard deviation are
-    exact; a quantile is interpolated in a histogram of `N_FINE` equal volumes between two cut-offs.
+    exact; a quantile is interpolated in a histogram of `N_FINE` equal volumes between two cut-offs. The pairs stream
+    by: no array of them is ever held.
 
     *Source*: CosmoBench, arXiv 2507.03707, appendix on least squares.
 
@@ -76,16 +49,12 @@ def pair_statistics(positions: Array, box_size: float, cuts: Array) -> Array:
         wanted = f"increasing cut-offs above 0 and up to half the box, {box_size / 2:g} Mpc/h"
         raise ValueError(f"pair_statistics: expected {wanted}, got {cuts}; choose others")
     volumes = _fine_volumes(cuts)
-    edges = np.cbrt(volumes) ** 2  # squared distances
-    edges[N_FINE::N_FINE] = cuts**2  # to the bit, so that mean and std are of exactly these pairs
-    sums = np.zeros((3, len(edges) - 1))
-    for delta in separations(positions, box_size):
-        squared = np.einsum("pa,pa->p", delta, delta)
-        squared = squared[squared <= edges[-1]]
-        # Bins are closed above, as in the pair counts; a pair at distance 0 belongs to the first.
-        place = np.maximum(np.searchsorted(edges, squared, side="left") - 1, 0)
-        for power in range(3):
-            sums[power] += np.bincount(place, squared**power, len(edges) - 1)
+    edges = np.cbrt(volumes)
+    edges[N_FINE::N_FINE] = cuts  # to the bit, so that mean and std are of exactly these pairs
+    counts, powers = pair_histogram(
+        torch.as_tensor(np.ascontiguousarray(positions), dtype=torch.float64), box_size, edges.tolist()
+    )
+    sums = np.stack([counts.numpy(), *powers.numpy().T])
     return _statistics(sums, volumes, cuts)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from sciml_kernels.pair_histogram import pair_histogram
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def binning(suite: str, source: str = "shipped") -> Array:
 def pair_counts(positions: Array, box_size: float, edges: Array) -> NDArray[np.int64]:
     """Count the ordered pairs of distinct nodes in every bin of separation, on the torus.
 
-    DD_k = #{(i, j), i != j : edges_k < r_ij <= edges_(k+1)}, r the distance to the nearest image.
+    DD_k = #{(i, j), i != j : edges_k <= r_ij < edges_(k+1)}, r the distance to the nearest image.
 
     Parameters
     ----------
@@ -63,19 +64,21 @@ def pair_counts(positions: Array, box_size: float, edges: Array) -> NDArray[np.i
     >>> pair_counts(np.array([[1.0, 1, 1], [1, 1, 9.5]]), 10.0, np.array([0.5, 1.0, 2.0, 5.0])).tolist()
     [0, 2, 0]
     """
+    edges = np.asarray(edges, dtype=np.float64)
     _check(positions, box_size, edges)
-    tree = cKDTree(positions, boxsize=box_size)
-    return _binned(tree, tree, edges)
+    counts, _ = pair_histogram(
+        torch.as_tensor(np.ascontiguousarray(positions), dtype=torch.float64), box_size, edges.tolist()
+    )
+    return np.asarray(2 * counts.numpy())
 
 
 def cross_counts(positions: Array, others: Array, box_size: float, edges: Array) -> NDArray[np.int64]:
     """Count the pairs of a node of `positions` and one of `others` (both (node, axis)) in every bin of `edges`.
 
-    `box_size` as in :func:`pair_counts`; returns (bin,) integers, exact.
+    `box_size` as in :func:`pair_counts`; returns (bin,) integers, exact: the pairs of both together less those of each.
     """
-    _check(positions, box_size, edges)
-    _check(others, box_size, edges)
-    return _binned(cKDTree(positions, boxsize=box_size), cKDTree(others, boxsize=box_size), edges)
+    together = pair_counts(np.concatenate([positions, others]), box_size, edges)
+    return (together - pair_counts(positions, box_size, edges) - pair_counts(others, box_size, edges)) // 2
 
 
 def shell_volumes(edges: Array) -> Array:
@@ -114,7 +117,7 @@ def correlation(positions: Array, box_size: float, edges: Array, randoms: Array 
 
     *Contract*: the mean over uniform nodes is 0; shifts, reflections and permutations of the axes change nothing.
 
-    *Source*: Landy and Szalay, Astrophys. J. 412 (1993), equation 47.
+    *Source*: Landy and Szalay, Astrophys. J. 412 (1993).
 
     *Departures*: in a periodic box the analytic RR is exact and has no noise: randoms are there for parity.
 
@@ -135,11 +138,6 @@ def correlation(positions: Array, box_size: float, edges: Array, randoms: Array 
     dr = cross_counts(positions, randoms, box_size, edges) / (n_node * n_random)
     excess = dd / (n_node * (n_node - 1)) - 2 * dr + rr
     return np.divide(excess, rr, out=np.zeros_like(rr), where=rr > 0)
-
-
-def _binned(tree: cKDTree, other: cKDTree, edges: Array) -> NDArray[np.int64]:
-    # The difference of cumulated counts is taken in integers: exact for any number of pairs.
-    return np.diff(np.asarray(tree.count_neighbors(other, edges), dtype=np.int64))
 
 
 def _check(positions: Array, box_size: float, edges: Array) -> None:

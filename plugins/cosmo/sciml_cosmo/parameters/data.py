@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ SPLIT_SEED, DESIGN_SEED = 2507, 7  # test boxes and design are the same whatever
 def load(config: ParametersConfig, run: Run) -> tuple[list[Cloud], list[Split]]:
     """Return clouds and one split for each seed; the test boxes are those of every split.
 
-    A fifth of the simulations are test boxes, fixed; of the rest another fifth, drawn anew for each seed, are validation
-    boxes. Files come with their own split, which every seed takes.
+    A fifth of the simulations are test boxes, fixed; of the rest another fifth, drawn anew for each seed, are
+    validation boxes. Files come with their own split, which every seed takes.
     """
     if config.files:
         parts = [_read(Path(config.files), part) for part in PARTS]
         ends = np.cumsum([0, *map(len, parts)])
-        split = Split(*(np.arange(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)))
+        split = Split(*(np.arange(a, b) for a, b in pairwise(ends)))
         return [cloud for part in parts for cloud in part], [split] * config.n_seed
     clouds = make_boxes(config.boxes, DESIGN_SEED, progress=run.progress)
     seeds = range(run.seed, run.seed + config.n_seed)

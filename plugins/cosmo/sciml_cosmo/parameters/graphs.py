@@ -92,7 +92,7 @@ def make_graph(positions: Array, box_size: float, around: Surroundings) -> Graph
     """Return the graph of one cloud of nodes (node, axis), Mpc/h, in a box of side `box_size`.
 
     *Contract*: nothing in it changes under shifts on the torus but the last bits; it turns and reflects with the cloud:
-    scalars stay, vectors and tensors turn. The mean of every surrounding over uniform nodes is 0, whatever their number.
+    scalars stay, vectors and tensors turn. The mean of every sum over uniform nodes is 0, whatever their number.
 
     Examples
     --------

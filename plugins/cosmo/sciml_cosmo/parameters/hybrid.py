@@ -1,4 +1,4 @@
-"""Everything that is fitted with one seed: baselines, networks, and the weighted mean of networks that is recommended."""
+"""Everything that is fitted with one seed: baselines, networks, and the recommended weighted mean of networks."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ LOW_STD, HIGH_STD = 0.02, 2.0  # of scaled parameters, in half widths of the pri
 def perceptron(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """Return linear layers of these sizes with SiLU, and dropout, between them."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for n_in, n_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(n_in, n_out), nn.SiLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
@@ -99,8 +100,8 @@ class GraphNet(nn.Module):
     *Contract*: invariant under shifts on the torus, rotations and reflections of its lattice, and permutations of the
     nodes; nothing is summed over the nodes of a cloud.
 
-    *Source*: CosmoBench, arXiv 2507.03707, its parameter network (radius graph, edge-edge messages); Drautz, Phys. Rev. B
-    99 (2019), sections II-III, for sums over pairs of edges as products of sums over edges.
+    *Source*: CosmoBench, arXiv 2507.03707, its parameter network (radius graph, edge-edge messages); Drautz, Phys. Rev.
+    B 99 (2019) 014104 for sums over pairs of edges as products of sums over edges.
 
     *Departures*: no positions, no cosines to the cloud's centroid, no numbers of nodes and edges, no sum readout;
     Delaunay edge neighbours and their Hausdorff distances are left out: edges are neighbours where they share a node.

@@ -80,8 +80,8 @@ def posterior_loss(name: str, answer: Answer, truth: Tensor) -> Tensor:
     "gaussian": mean of (y - m)^2 / (2 s^2) + log s; "moments": the sum over the targets of log mean (y - m)^2 and
     log mean ((y - m)^2 - s^2)^2, whose minimum is at mean and variance of the posterior, whatever its shape.
 
-    *Source*: Jeffrey & Wandelt, arXiv 2011.05991, equations 6-9; the logarithms are those of Villaescusa-Navarro et al.,
-    Astrophys. J. 928 (2022), equation 4.
+    *Source*: Jeffrey & Wandelt, arXiv 2011.05991 (moment networks), with the logarithms of the CAMELS papers, such as
+    Villanueva-Domingo & Villaescusa-Navarro, Astrophys. J. 937 (2022).
     """
     mean, std = answer
     squared = (truth - mean) ** 2
