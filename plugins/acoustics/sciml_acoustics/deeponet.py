@@ -185,12 +185,12 @@ class DeepONet(Network):
         pressure : (source, receiver, time), Pa.
         """
         receiver, time = inputs["receiver_position"], inputs["time"]
-        shape = (len(receiver), len(time))
+        shape = (receiver.shape[0], time.shape[0])
         points = self.scaled(receiver[:, None].expand(*shape, -1), time.expand(shape)).flatten(0, 1)
         pieces = [self.trunk_functions(part) for part in points.split(max(1, CHUNK // self.options.width))]
         coefficients = self.coefficients(self.pulses(inputs["source_position"]))
         out = branch_trunk(coefficients, torch.cat(pieces), offset=self.offset)
-        return {"pressure": self.pressure_scale * out.reshape(len(coefficients), *shape)}
+        return {"pressure": self.pressure_scale * out.reshape(coefficients.shape[0], *shape)}
 
     def pulses(self, source_position: Tensor) -> Tensor:
         """Return the initial pressure (source, sensor) in Pa of sources (source, axis) in m."""

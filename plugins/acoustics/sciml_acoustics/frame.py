@@ -41,6 +41,7 @@ class CosineFrame(torch.nn.Module):
         counts = [int(k_max * length / math.pi) + 1 for length in lengths]
         grid = np.array(list(itertools.product(*(range(count) for count in counts))), dtype=np.int64)
         inside = ((grid * math.pi / np.array(lengths)) ** 2).sum(1) <= k_max**2
+        self.counts = counts
         self.register_buffer("orders", torch.as_tensor(grid[inside].T.copy()), persistent=False)
         self.register_buffer("scale", math.pi / torch.tensor(lengths, dtype=torch.float64), persistent=False)
         self.register_buffer("origin", torch.tensor(low, dtype=torch.float64) - margin, persistent=False)
@@ -61,8 +62,8 @@ class CosineFrame(torch.nn.Module):
     def _product(self, position: torch.Tensor, derived: int | None) -> torch.Tensor:
         """Multiply the cosines of all axes; along the axis `derived`, the derivative of the cosine."""
         product = torch.ones((), dtype=position.dtype, device=position.device)
-        for axis, order in enumerate(self.orders):
-            wave_number = self.scale[axis].to(position) * torch.arange(int(order.max()) + 1).to(position)
+        for axis, (order, count) in enumerate(zip(self.orders, self.counts, strict=True)):
+            wave_number = self.scale[axis].to(position) * torch.arange(count).to(position)
             phase = (position[:, axis, None] - self.origin[axis].to(position)) * wave_number
             values = torch.cos(phase) if axis != derived else -wave_number * torch.sin(phase)
             product = product * values[:, order]

@@ -90,7 +90,7 @@ class ConstantMortality(Policy):
 
     def fraction(self, stock: Tensor, year: Tensor) -> Tensor:
         """Return the levels."""
-        return self.level.clamp(0, 1).expand(len(stock), -1)
+        return self.level.clamp(0, 1).expand(stock.shape[0], -1)
 
 
 class ConstantEscapement(Policy):
@@ -237,7 +237,7 @@ class TablePolicy(Policy):
             cell = (torch.searchsorted(axis, position.detach().contiguous(), right=True) - 1).clamp(0, len(axis) - 2)
             part = ((position - axis[cell]) / (axis[cell + 1] - axis[cell])).clamp(0, 1)
             part = part.reshape(-1, *[1] * (value.dim() - (1 if i == 0 else 2)))
-            rows = torch.arange(len(stock), device=stock.device)
+            rows = torch.arange(stock.shape[0], device=stock.device)
             low, high = (value[cell], value[cell + 1]) if i == 0 else (value[rows, cell], value[rows, cell + 1])
             value = low + part * (high - low)
         return value.clamp(0, 1)
