@@ -37,12 +37,14 @@ class EdgeConvolution(nn.Module):
         """Return (node, n_out) of `nodes` (node, n_in) and `edges` (edge, 3)."""
         source, target = graph.edge_index
         if form == "published":
-            from torch_geometric.utils import scatter  # seconds to import, for the comparison only
+            # seconds to import, and for the comparison only
+            from torch_geometric.utils import scatter  # type: ignore[import-untyped]
 
             messages = self.of_node(nodes[source]) * self.of_edge(edges)
             return scatter(messages, target, dim=0, dim_size=len(nodes), reduce="mean")
         # What depends on the node alone is computed once for each, not once for each of its edges.
-        return edge_message(self.of_node(nodes), edges, *self.of_edge.parameters(), source, graph.pointer)
+        (w1, b1), (w2, b2), (w3, b3) = ((m.weight, m.bias) for m in self.of_edge if isinstance(m, nn.Linear))
+        return edge_message(self.of_node(nodes), edges, w1, b1, w2, b2, w3, b3, source, graph.pointer)
 
 
 class VelocityGNN(nn.Module):
