@@ -190,7 +190,7 @@ class Gravity:
 
 
 def _to_real(field: Tensor) -> Tensor:
-    """Return the inverse transform to (n, n, n), overwriting the field: of SciPy on a CPU, where it takes half as long."""
+    """Return the inverse transform to (n, n, n), overwriting the field; by SciPy on a CPU, in half the time there."""
     size = (field.shape[0],) * 3
     if field.device.type == "cpu":
         return torch.from_numpy(scipy.fft.irfftn(field.numpy(), s=size, overwrite_x=True))
@@ -207,6 +207,9 @@ def evolve(universe: Universe, particles: Particles, steps: NDArray[np.float64],
     *Source*: Feng, Chu, Seljak and McDonald 2016 (MNRAS 463, 2273), section 2.2.
 
     *Departures*: the half of a step is taken in a, and forces are corrected for the windows of painting and reading.
+
+    *Limit*: particles that have moved by much less than a cell feel the pattern of their lattice; start where the
+    displacements are about a cell, or waves of a few cells grow wrongly.
     """
     if abs(steps[0] - particles.scale_factor) > 1e-12 or (np.diff(steps) <= 0).any():
         got = f"{steps} for particles at {particles.scale_factor}"

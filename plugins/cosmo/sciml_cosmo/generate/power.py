@@ -77,9 +77,9 @@ class Universe:
             "one", flat=True, Om0=self.omega_m, Ob0=self.omega_b, H0=100 * self.h, sigma8=self.sigma_8, ns=self.n_s,
             relspecies=False, persistence="",
         )  # fmt: skip
-        found = np.zeros(k.shape)
-        found[k > 0] = theory.matterPowerSpectrum(k[k > 0], model="eisenstein98")
-        return found
+        # colossus takes no zero and no empty array
+        found = theory.matterPowerSpectrum(np.where(k > 0, k, 1.0), model="eisenstein98") if k.size else k
+        return np.where(k > 0, found, 0.0)
 
 
 def _growing(a: ArrayLike, omega_m: float) -> Array:
@@ -92,7 +92,5 @@ def colossus() -> Any:
     try:
         return importlib.import_module("colossus.cosmology.cosmology")
     except ImportError:
-        extra = "pip install 'sciml-toolkit[cosmo]'"
-        raise RuntimeError(
-            f"power spectrum: expected the package colossus, got none; install it with: {extra}"
-        ) from None
+        wanted = "power spectrum: expected the package colossus, got none"
+        raise RuntimeError(f"{wanted}; install it with: pip install 'sciml-toolkit[cosmo]'") from None
