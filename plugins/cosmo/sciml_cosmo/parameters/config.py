@@ -36,9 +36,9 @@ class ParametersConfig:
     suite: str = setting("camels-sam", f"bins of separation of: {', '.join(SHIPPED)}")
     binning: str = setting("shipped", "bins of the scripts (shipped) or of the paper")
     n_cut: int = setting(12, "cut-offs of the least squares with pair statistics")
-    n_search: int = setting(6, "perceptrons on the correlation function tried on validation boxes")
+    n_search: int = setting(3, "perceptrons on the correlation function tried on validation boxes")
     n_seed: int = setting(1, "trainings with other seeds and other validation boxes, the same test boxes")
-    perceptron: TrainConfig = setting(TrainConfig(150, 32, 3e-3, 0.02, 0.2), "training on the correlation function")
+    perceptron: TrainConfig = setting(TrainConfig(80, 32, 3e-3, 0.2, 0.3), "training on the correlation function")
     graph: GraphConfig = setting(GraphConfig(), "graph network")
 
     def __post_init__(self) -> None:

@@ -78,7 +78,7 @@ def fit_all(data: Features, split: Split, config: ParametersConfig, seed: int, f
     linear, cuts = fit_linear(data, split, config.n_cut)
     networks = {}
     update("2PCF + MLP")
-    networks["2pcf"], form = search(data, split, config, seed, folder)
+    networks["2pcf"], form = search(data, split, config, seed)
     build = partial(
         GraphNet, data.graphs[0].radial.shape[1], config.graph.width, config.graph.n_layer,
         dropout=config.graph.train.dropout,
@@ -108,8 +108,7 @@ def fit_linear(data: Features, split: Split, n_cut: int) -> tuple[dict[str, Arra
     return found, cuts
 
 
-def search(data: Features, split: Split, config: ParametersConfig, seed: int,
-           folder: Callable[[str], Path]) -> tuple[Trained, str]:  # fmt: skip
+def search(data: Features, split: Split, config: ParametersConfig, seed: int) -> tuple[Trained, str]:
     """Return the perceptron on the correlation function, of a few, that is best on the validation boxes, and its form.
 
     The first tried is the default; the others vary form, layers, learning rate and dropout.
@@ -122,8 +121,7 @@ def search(data: Features, split: Split, config: ParametersConfig, seed: int,
             form, hidden = FORMS[generator.integers(2)], HIDDEN[generator.integers(len(HIDDEN))]
             rate, dropout = 10 ** generator.uniform(-3, -2), float(generator.choice([0.0, 0.1, 0.3]))
             train = replace(train, learning_rate=float(rate), dropout=dropout)
-        place = folder(f"2pcf-{seed}-{number}")
-        one = train_features(shaped(data.xi, form), data.targets, split, train, seed, hidden, place)
+        one = train_features(shaped(data.xi, form), data.targets, split, train, seed, hidden)
         error = float(((one.mean - scaled(data.targets))[split.val] ** 2).mean())
         tried.append((error, one, form))
     _, best, form = min(tried, key=lambda row: row[0])

@@ -25,11 +25,11 @@ LOSSES = ("gaussian", "moments")
 class TrainConfig:
     """How a network is trained."""
 
-    n_epoch: int = setting(40, "passes over the training boxes")
+    n_epoch: int = setting(20, "passes over the training boxes")
     n_batch: int = setting(16, "boxes of one step")
-    learning_rate: float = setting(2e-3, "of AdamW at the start")
-    weight_decay: float = setting(0.02, "of AdamW")
-    dropout: float = setting(0.1, "probability in the last layers")
+    learning_rate: float = setting(4e-3, "of AdamW at the start")
+    weight_decay: float = setting(0.1, "of AdamW")
+    dropout: float = setting(0.2, "probability in the last layers")
     loss: str = setting("gaussian", f"of the posterior: {' or '.join(LOSSES)}")
 
     def __post_init__(self) -> None:
@@ -91,23 +91,23 @@ def posterior_loss(name: str, answer: Answer, truth: Tensor) -> Tensor:
 
 
 def train_features(features: Array, targets: Array, split: Split, config: TrainConfig, seed: int,
-                   hidden: Sequence[int] = (64, 64, 16), checkpoint: Path | None = None) -> Trained:  # fmt: skip
+                   hidden: Sequence[int] = (64, 64, 16)) -> Trained:  # fmt: skip
     """Train a perceptron on features (batch, feature); `targets` (batch, target) are parameters.
 
-    `config` says how, `seed` draws initial weights and batches, `hidden` are the layers, `checkpoint` a folder.
+    `config` says how, `seed` draws initial weights and batches, `hidden` are the layers.
     """
     x, y = torch.as_tensor(features, dtype=torch.float32), torch.as_tensor(scaled(targets), dtype=torch.float32)
     network = _made(lambda: FeatureNet(x.shape[1], hidden, config.dropout), seed)
     standardise(network, features[split.train])
-    return _trained(network, lambda module, index: module(x[index]), y, split, (config, seed, checkpoint))
+    return _trained(network, lambda module, index: module(x[index]), y, split, (config, seed, None))
 
 
 def train_graphs(data: Features, form: str | None, split: Split, config: TrainConfig, seed: int,
                  make: Callable[..., GraphNet], checkpoint: Path | None = None) -> Trained:  # fmt: skip
     """Train a graph network; where `form` is given, it also sees the correlation function in that form.
 
-    `make(n_global=...)` builds the network of `data`; `split`, `config`, `seed` and `checkpoint` as in
-    :func:`train_features`.
+    `make(n_global=...)` builds the network of `data`; `split`, `config` and `seed` as in
+    :func:`train_features`; `checkpoint` is the folder of a fit that a resumed run continues.
     """
     x = torch.as_tensor(shaped(data.xi, form) if form else data.xi[:, :0], dtype=torch.float32)
     y = torch.as_tensor(scaled(data.targets), dtype=torch.float32)
