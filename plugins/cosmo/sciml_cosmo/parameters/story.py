@@ -46,10 +46,15 @@ def tell(findings: Findings) -> Report:
             "truth in 90 % intervals (%)": 50 * (metrics["param_coverage_90_om"] + metrics["param_coverage_90_s8"]),
         }
     )
+    add_chapters(report, findings)
+    return report
+
+
+def add_chapters(report: Report, findings: Findings) -> None:
+    """Add tables and figures of the `findings` to a report."""
     with plot_style():
         for chapter in (_models, _leaks, _clustering, _errors, _choices):
             chapter(report, findings)
-    return report
 
 
 def _models(report: Report, findings: Findings) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sciml import Calibration, Region, Results, Run, Surrogate, calibration
 from sciml.experiment import content_hash
+from sciml.progress import Update
 from sciml.threads import one_core
 from sciml_cosmo.cloud import Cloud
 from sciml_cosmo.clustering.two_point import binning
@@ -24,6 +26,7 @@ from sciml_cosmo.parameters.story import tell
 from sciml_cosmo.parameters.surrogate import CosmologyNet
 from sciml_cosmo.parameters.train import Split
 
+N_MODEL = 5  # stages of fit_all
 SHORT = {"Omega_m": "om", "sigma_8": "s8"}
 
 
@@ -101,18 +104,18 @@ def explore(config: ParametersConfig, run: Run) -> Findings:
     with one_core():
         boxes = gather(config, run)
         fitted = []
-        with run.progress.track(6 * config.n_seed, "training") as update:
+        with run.progress.track(N_MODEL * config.n_seed, "training") as update:
             for number, split in enumerate(boxes.splits):
-                began = 6 * number
-
-                def say(name: str, began: int = began, seen: list[str] = []) -> None:  # noqa: B006 - counts its calls
-                    seen.append(name)
-                    update(began + len(seen), name)
-
+                say = _counted(update, N_MODEL * number)
                 fitted.append(fit_all(boxes.features, split, config, run.seed + number, run.checkpoint, say))
     findings = Findings(config, boxes, fitted, {}, _calibrated(boxes, fitted))
     findings.metrics.update(summarise(findings))
     return findings
+
+
+def _counted(update: Update, first: int) -> Callable[[str], None]:
+    steps = itertools.count(first)
+    return lambda name: update(next(steps), name)
 
 
 def gather(config: ParametersConfig, run: Run) -> Boxes:
