@@ -65,17 +65,18 @@ def measure_steps(run: Run, report: Report) -> dict[str, float]:
 
 def _geometric(tree: TreeBatch, seed: int) -> tuple[float, float]:
     """Return CPU seconds of the MPNN of torch-geometric's layers with our weights, and the largest difference."""
-    from torch_geometric.nn import GINConv, global_mean_pool
+    from torch_geometric.nn import GINConv, global_mean_pool  # type: ignore[import-untyped]
 
     ours = fresh(TreeMpnn, seed)
-    layers = [GINConv(layer.body) for layer in ours.layers]
+    layers = [GINConv(layer.get_submodule("body")) for layer in ours.layers]
     edges = torch.stack([tree.progenitor, tree.merged])
 
     def forward() -> Tensor:
         x = ours.scaled(tree.features)
         for layer in layers:
             x = layer(x, edges)
-        return ours.head(global_mean_pool(x, tree.tree))
+        found: Tensor = ours.head(global_mean_pool(x, tree.tree))
+        return found
 
     difference = float((forward() - ours.outputs(tree)).abs().max().detach())
     return cpu_seconds(lambda: forward().square().mean().backward()), difference

@@ -101,6 +101,6 @@ def draw_times(scale_factor: Array, share: Array, expected: Array) -> Figure:
     figure, ((axes,),) = new_figure(width=8.4, height=3.6)
     axes.plot(scale_factor, share, "o", color=CYCLE[0], label="training trees")
     axes.plot(scale_factor, expected, "-", lw=1.2, color=CYCLE[1], label="earlier interval over both, in log a")
-    axes.set(xlabel="scale factor of the merger node", ylabel="share with a lost merger", ylim=(0, 1))
+    axes.set(xlabel="scale factor of the merger node", ylabel="share with a lost merger", ylim=(-0.03, 1.03))
     axes.legend(loc="best")
     return figure

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from sciml_cosmo.trees.moments import QuadraticRidge
 
 N_AT_ONCE = 128  # trees of a forward pass without gradients
 Splits = Mapping[str, NDArray[np.int64]]
+Model = TypeVar("Model", bound=TreeModel)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def finish(model: TreeModel, forest: Forest, splits: Splits, cpu_s: float,
            curve: tuple[tuple[int, float, float], ...] = ()) -> Fitted:  # fmt: skip
     """Calibrate the standard deviations on the validation trees and answer for them and for the test trees."""
     model.calibrate(predict(model, forest, splits["val"]), targets_of(forest, splits["val"]))
-    return Fitted(model, *(predict(model, forest, splits[name]) for name in ("val", "test")), cpu_s, curve)
+    validation, test = (predict(model, forest, splits[name]) for name in ("val", "test"))
+    return Fitted(model, validation, test, cpu_s, curve)
 
 
 def least_squares(model: QuadraticRidge, forest: Forest, splits: Splits) -> Fitted:
@@ -121,7 +124,7 @@ def summaries(model: QuadraticRidge, forest: Forest, trees: NDArray[np.int64]) -
     return torch.cat([model.summaries(TreeBatch.of(forest, chunk)) for chunk in chunks])
 
 
-def fresh(kind: type[TreeModel], seed: int, **settings: int) -> TreeModel:
+def fresh(kind: type[Model], seed: int, **settings: int) -> Model:
     """Return an untrained model whose weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded(seed).initial_seed() % 2**63)

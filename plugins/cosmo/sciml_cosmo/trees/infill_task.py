@@ -51,8 +51,8 @@ class Graph:
         kept = chosen[self.tree]
         place = kept.cumsum(0) - 1
         edge = kept[self.source]
-        ends = (place[end[edge]] for end in (self.source, self.target))
-        return Graph(self.features[kept], *ends, self.label[kept], self.tree[kept])
+        source, target = (place[end[edge]] for end in (self.source, self.target))
+        return Graph(self.features[kept], source, target, self.label[kept], self.tree[kept])
 
     def logits(self, model: MergerClassifier) -> tuple[Tensor, Tensor]:
         """Return the logits (virtual, 2) and labels (virtual,) of the virtual nodes."""
@@ -139,18 +139,19 @@ def guesses(filled: Infilled, samples: Mapping[str, NDArray[np.int64]]) -> dict[
         for scaled in (False, True) if len(columns) > 1 else (False,):
             began, z = time.process_time(), x[:, list(columns)]
             k = choose_neighbours(z[known], label[known], z[val], label[val], scaled=scaled)
-            said = [vote(z[known], label[known], z[part], k, scaled) for part in (val, test)]
+            told_val, told_test = (vote(z[known], label[known], z[part], k, scaled) for part in (val, test))
+            spent = time.process_time() - began
             words = f"{k} nearest in {'all features' if name == 'all' else name}{', scaled' if scaled else ''}"
-            rows[f"{name}{'_scaled' if scaled else ''}"] = Row(words, *said, cpu_s=time.process_time() - began)
+            rows[f"{name}{'_scaled' if scaled else ''}"] = Row(words, told_val, told_test, cpu_s=spent)
     return rows
 
 
 def told(filled: Infilled, known: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return (node, 7): the features, and for virtual nodes three that sums of logarithms hardly give.
+    """Return (node, 9): the features, and for virtual nodes five that sums of logarithms hardly give.
 
     The share of lost mergers of the training trees at the snapshot of the merger node (of a training tree without that
-    node itself), as log odds; what is missing of the descendant's mass in its two progenitors, over it; and the log10
-    ratio of the two. Zeros for the nodes of the trees.
+    node itself), as log odds; what is missing of the descendant's mass in its two progenitors, over it and over the
+    lighter of them; the log10 ratio of the two, and log10 of the lighter. Zeros for the nodes of the trees.
 
     Parameters
     ----------
@@ -165,8 +166,10 @@ def told(filled: Infilled, known: NDArray[np.int64]) -> NDArray[np.float32]:
     share = (lost[place] - own * label + 1) / (count[place] - own + 2)
     log_mass = filled.features[filled.trio, 0].astype(np.float64)
     ratio = 10 ** (log_mass[:, 1:] - log_mass[:, :1])
-    further = np.stack([np.log(share / (1 - share)), 1 - ratio.sum(1), log_mass[:, 2] - log_mass[:, 1]], 1)
-    at_virtual = np.zeros((len(filled.features), 3))
+    missing, step = 1 - ratio.sum(1), log_mass[:, 2] - log_mass[:, 1]
+    over_lighter = (missing / ratio[:, 1]).clip(-5, 5)
+    further = np.stack([np.log(share / (1 - share)), missing, over_lighter, step, log_mass[:, 2]], 1)
+    at_virtual = np.zeros((len(filled.features), further.shape[1]))
     at_virtual[filled.is_virtual] = further
     return np.concatenate([filled.features, at_virtual], 1).astype(np.float32)
 
@@ -190,9 +193,9 @@ def trained(config: InfillTaskConfig, run: Run, filled: Infilled, splits: Splits
         with run.progress.track(config.training.n_steps, f"training {title}") as update:
             began = time.process_time()
             curve = train(model, graph, splits, config.training, run.seed, place, update)
-            said = [classify(model, graph, splits[part]) for part in ("val", "test")]
+            val, test = (classify(model, graph, splits[part]) for part in ("val", "test"))
         spent = time.process_time() - began
-        rows[name] = Row(title, *said, count_parameters(model), spent, curve)
+        rows[name] = Row(title, val, test, count_parameters(model), spent, curve)
         run.log(f"{title}: {spent:.0f} CPU s")
     return rows
 

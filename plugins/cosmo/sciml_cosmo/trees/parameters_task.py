@@ -134,19 +134,19 @@ def neighbours(forest: Forest, splits: Splits) -> dict[str, Row]:
     truth = forest.targets[splits["val"]]
     errors = {k: ((nearest.predict(curves[splits["val"]], k) - truth) ** 2).mean() for k in (3, 5, 10, 20)}
     wanted = min(errors, key=lambda k: errors[k])
-    answers = {k: [nearest.predict(curves[splits[part]], k) for part in ("val", "test")] for k in (1, wanted)}
-    spent = time.process_time() - began
-    return {
-        "ks": Row("nearest tree by KS distance", "all", *answers[1], cpu_s=spent),
-        "ks_many": Row(f"{wanted} nearest trees", "all", *answers[wanted], cpu_s=spent),
-    }
+    rows = {}
+    for name, k, title in (("ks", 1, "nearest tree by KS distance"), ("ks_many", wanted, f"{wanted} nearest trees")):
+        validation, test = (nearest.predict(curves[splits[part]], k) for part in ("val", "test"))
+        rows[name] = Row(title, "all", validation, test, cpu_s=time.process_time() - began)
+    return rows
 
 
 def regressions(forest: Forest, splits: Splits) -> dict[str, Row]:
     """Return the ridges on moments, and on the main branch too, for all features and for mass and time alone."""
     found = {}
     for sees, columns, suffix in (("all", ALL, ""), ("mass, time", MASS_AND_TIME, "_mass_time")):
-        for name, history, title in (("moments", False, "moments, ridge"), ("history", True, "and main branch, ridge")):
+        for name, title in (("moments", "moments, ridge"), ("history", "moments and branch, ridge")):
+            history = name == "history"
             fitted = least_squares(QuadraticRidge(columns, history), forest, splits)
             found[f"{name}{suffix}"] = _row(title, sees, fitted)
     return found
@@ -174,10 +174,10 @@ def networks(config: TreesTaskConfig, run: Run, forest: Forest, splits: Splits) 
 
 
 def _row(title: str, sees: str, fitted: Fitted) -> Row:
-    answers = (part.mean.double().numpy() for part in (fitted.validation, fitted.test))
+    validation, test = (part.mean.double().numpy() for part in (fitted.validation, fitted.test))
     model = fitted.model
     n_number = model.weight.numel() if isinstance(model, QuadraticRidge) else count_parameters(model)
-    return Row(title, sees, *answers, n_number, fitted.cpu_s, fitted)
+    return Row(title, sees, validation, test, n_number, fitted.cpu_s, fitted)
 
 
 def scores(

@@ -51,7 +51,7 @@ class Levels:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, source: Tensor, levels: Levels) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, decay: Tensor, source: Tensor, levels: Levels) -> Tensor:
         state = source.clone()
         for before, level, parent in reversed(list(levels)):
             state[before].index_add_(0, parent, decay[level] * state[level])
@@ -61,7 +61,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         decay, state = ctx.saved_tensors
         total, of_decay = grad.clone(), torch.zeros_like(decay)
         for before, level, parent in ctx.levels:
