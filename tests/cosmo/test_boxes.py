@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
 from sciml_cosmo.clustering.power_spectrum import field_spectrum, power_spectrum
 from sciml_cosmo.generate import power as power_module
 from sciml_cosmo.generate.boxes import BoxesConfig, SimulationConfig, Task, make_boxes, particle_mass, simulate, tasks
@@ -17,6 +16,7 @@ from sciml_cosmo.generate.friends import haloes
 from sciml_cosmo.generate.linking import friends_of_friends
 from sciml_cosmo.generate.particle_mesh import Gravity, Particles, begin, displacements, evolve, gaussian_field
 from sciml_cosmo.generate.power import Universe
+from scipy.integrate import quad
 
 needs_colossus = pytest.mark.skipif(
     importlib.util.find_spec("colossus") is None, reason="needs colossus: pip install 'sciml-toolkit[cosmo]'"

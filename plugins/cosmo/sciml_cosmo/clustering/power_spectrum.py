@@ -121,23 +121,22 @@ def _in_shells(
     if not set(orders) <= set(LEGENDRE) or 0 not in orders:
         raise ValueError(f"spectrum: expected multipoles 0 and any of 2 and 4, got {tuple(orders)}; choose among them")
     n, fundamental = power.shape[0], 2 * math.pi / box_size
-    if edges is None:
-        edges = fundamental * (np.arange(1, n // 3 + 2) - 0.5)
+    bounds: Array = fundamental * (np.arange(1, n // 3 + 2) - 0.5) if edges is None else np.asarray(edges, np.float64)
     x, y, z = (k * (n / box_size) for k in _waves(n))
     square = x**2 + y**2 + z**2
-    shell = torch.bucketize(square.sqrt().flatten(), torch.as_tensor(edges), right=True) - 1
+    shell = torch.bucketize(square.sqrt().flatten(), torch.from_numpy(bounds), right=True) - 1
     twice = torch.full((n // 2 + 1,), 2.0, dtype=torch.float64)
     twice[0] = 1
     if n % 2 == 0:
         twice[-1] = 1
-    inside = (shell >= 0) & (shell < len(edges) - 1) & (square.flatten() > 0)
+    inside = (shell >= 0) & (shell < len(bounds) - 1) & (square.flatten() > 0)
     shell, count = shell[inside], twice.expand_as(square).flatten()[inside]
 
     def mean(values: Tensor) -> Array:
         return (total(values * count) / modes.clamp(min=1)).numpy()
 
     def total(values: Tensor) -> Tensor:
-        return torch.zeros(len(edges) - 1, dtype=torch.float64).index_add_(0, shell, values)
+        return torch.zeros(len(bounds) - 1, dtype=torch.float64).index_add_(0, shell, values)
 
     modes = total(count)
     flat, mu2 = power.flatten()[inside], (z**2 / square).expand_as(square).flatten()[inside]

@@ -15,8 +15,8 @@ from sciml_kernels.mesh_read import mesh_read
 from sciml.experiment import Run
 from sciml.report import Report
 from sciml.threads import one_core
-from sciml_cosmo.clustering.power_spectrum import field_spectrum, power_spectrum
 from sciml_cosmo.cloud import Cloud
+from sciml_cosmo.clustering.power_spectrum import field_spectrum, power_spectrum
 from sciml_cosmo.generate import figures
 from sciml_cosmo.generate.boxes import SimulationConfig, Task, particle_mass, simulate
 from sciml_cosmo.generate.particle_mesh import Particles, begin, evolve, gaussian_field
@@ -128,7 +128,7 @@ def _haloes(seed: int, report: Report) -> None:
     config = SimulationConfig()
     made = [simulate(Task(UNIVERSE.omega_m, UNIVERSE.sigma_8, seed, i, config)) for i in range(N_HALO_BOX)]
     unit = particle_mass(UNIVERSE.omega_m, config)
-    masses = [found.counts * unit for _, found in made]
+    masses: list[Array] = [np.asarray(found.counts * unit, np.float64) for _, found in made]
     particles, found = made[0]
     cloud = Cloud(found.positions, found.velocities, config.box_size, masses[0], {"Omega_m": UNIVERSE.omega_m})
     x = particles.positions.double().numpy() * config.box_size / config.n_mesh

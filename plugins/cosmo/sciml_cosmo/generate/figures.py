@@ -21,7 +21,7 @@ N_PIXEL = 128
 
 @plot_style()
 def density_slice(positions: Array, cloud: Cloud, depth: float = 12.0) -> Figure:
-    """Draw the matter in a slice of a box, and the haloes in it as circles of 1.5 times the radius of 200 mean densities.
+    """Draw the matter in a slice of a box, and the haloes in it as circles of 1.5 radii of 200 mean densities.
 
     Parameters
     ----------
