@@ -13,7 +13,10 @@ from sciml_kernels.pair_histogram.reference import reference
 from sciml_kernels.pattern import define
 from sciml_kernels.radius_graph.points import check_points, check_radius
 
-LAUNCHERS = {"numba": "sciml_kernels.pair_histogram.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.pair_histogram.numba_kernel:launch",
+    "triton": "sciml_kernels.pair_histogram.triton_kernel:launch",
+}
 
 
 def pair_histogram(

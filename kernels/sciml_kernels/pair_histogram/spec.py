@@ -42,10 +42,10 @@ SPEC = OpSpec(
         make_inputs,
         test=(
             Case("small", {"node": 12, "batch": 1, "cells": 3, "bin": 3}),
-            Case("odd", {"node": 97, "batch": 1, "cells": 5, "bin": 7, "zero": 1}),
-            Case("odd, ragged batch", {"node": 131, "batch": 5, "cells": 4, "bin": 9, "mu": 3}),
+            Case("odd", {"node": 53, "batch": 1, "cells": 5, "bin": 7, "zero": 1}),
+            Case("odd, ragged batch", {"node": 67, "batch": 5, "cells": 4, "bin": 9, "mu": 3}),
             Case("odd, fewer than three cells", {"node": 37, "batch": 2, "cells": 3, "flat": 1, "bin": 1, "mu": 5}),
-            Case("odd, short radius", {"node": 151, "batch": 1, "cells": 40, "bin": 5}),
+            Case("odd, short radius", {"node": 71, "batch": 1, "cells": 40, "bin": 5}),
             Case("one element", {"node": 1, "batch": 1, "cells": 4, "bin": 1}),
             Case("no node", {"node": 0, "batch": 3, "cells": 4, "bin": 2, "mu": 2}),
         ),

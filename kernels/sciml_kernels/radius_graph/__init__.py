@@ -12,7 +12,10 @@ from sciml_kernels.pattern import define
 from sciml_kernels.radius_graph.points import check_points, check_radius
 from sciml_kernels.radius_graph.reference import reference
 
-LAUNCHERS = {"numba": "sciml_kernels.radius_graph.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.radius_graph.numba_kernel:launch",
+    "triton": "sciml_kernels.radius_graph.triton_kernel:launch",
+}
 
 
 def radius_graph(

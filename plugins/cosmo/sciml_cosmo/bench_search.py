@@ -42,7 +42,7 @@ def measure(run: Run, report: Report) -> dict[str, float]:
     report.section(
         "Neighbours and pairs",
         f"Points of which half are uniform and half in clumps, in a periodic box; one core, medians of {N_REPEAT} "
-        "rounds that take turns, after one round to compile. Edges and counts are compared in this run, to the last one.",
+        "rounds that take turns, after one round to compile. Edges and counts are compared here, to the last one.",
     )
     metrics = dict[str, float]()
     periodic_radius_graph(torch.zeros(1, 3), SIDE, RADIUS)  # loads numba, which `one_core` limits where it is loaded
