@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -241,3 +244,23 @@ def test_bad_input_is_told_in_a_sentence(case):
     call, error, sentence = BAD_POINTS[case]
     with pytest.raises(error, match=f"_graph: .*{sentence}"):
         call()
+
+
+def test_search_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed on this platform")
+    # In a process of its own: here the kernels may have been loaded for the interpreter, which compiles nothing.
+    code = """
+from sciml_kernels.pair_histogram.triton_kernel import pair_histogram_kernel
+from sciml_kernels.radius_graph.triton_kernel import radius_graph_kernel
+from sciml_kernels.triton_tools import compile_ahead
+reals, integers = dict.fromkeys(("x", "lengths", "sums"), "*fp64"), ("cell", "start", "row", "source", "counts")
+types = reals | dict.fromkeys(integers, "*i64")
+for fill in (False, True):
+    assert compile_ahead(radius_graph_kernel, types, {"FILL": fill, "LOOP": fill, "BLOCK": 64})
+assert compile_ahead(pair_histogram_kernel, types, {"BLOCK": 64, "COPIES": 64})
+print("compiled")
+"""
+    kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment = {**kept, "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.strip() == "compiled", done.stderr
