@@ -134,31 +134,42 @@ def tell_infill(study: InfillStudy) -> Report:
         {"best MPNN": metrics["infill_mpnn_best_accuracy"], "nearest in time": metrics["infill_time_accuracy"],
          "gain over time": metrics["infill_gain_over_time"], "majority": metrics["infill_majority_accuracy"]}
     )  # fmt: skip
+    with plot_style():
+        for chapter in (_classifiers, _times, _coarse_tree):
+            chapter(report, study)
+    return report
+
+
+def _classifiers(report: Report, study: InfillStudy) -> None:
+    metrics = study.metrics
     lines = [(row.title, f"{metrics[f'infill_{name}_accuracy']:.3f} ± {metrics[f'infill_{name}_accuracy_error']:.3f}",
               row.n_number or None, float(f"{row.cpu_s:.3g}") or None) for name, row in study.rows.items()]  # fmt: skip
-    with plot_style():
-        report.section("Every row")
-        marked = [list(study.rows).index(study.best)]
-        report.table(("classifier", "accuracy", "fitted numbers", "CPU (s)"), lines, "", marked)
-        values, errors = (
-            np.array([metrics[f"infill_{name}_accuracy{end}"] for name in study.rows]) for end in ("", "_error")
-        )
-        titles = [row.title for row in study.rows.values()]
-        drawn = figures.draw_accuracies(titles, values, errors, metrics["infill_majority_accuracy"])
-        report.figure("infill-accuracy", drawn, "Fraction of merger nodes that are told right.")
-        report.section(
-            "Why time tells",
-            "Outputs of a simulation are uneven in time. Where the earlier of the two intervals is the longer one, a "
-            "merger more likely fell into it. The nearest neighbours in the scale factor alone find that; with masses "
-            "beside it, unscaled, the neighbours are no longer at one snapshot and the knowledge is lost.",
-        )
-        report.figure("infill-times", figures.draw_times(*study.times), "One point for each snapshot that is kept.")
-        curves = {row.title: row.curve for row in study.rows.values() if row.curve}
-        report.section("Learning")
-        drawn = figures.draw_learning(curves, "cross entropy")
-        report.figure("infill-learning", drawn, "On the merger nodes of the validation simulations.")
-        sizes = np.diff(study.coarse.start)
-        report.section("A coarse tree")
-        tree = int(np.argsort(sizes)[len(sizes) // 10])
-        report.figure("infill-tree", draw_tree(study.coarse, tree), f"A coarse tree of {sizes[tree]} haloes.")
-    return report
+    report.section("Every row")
+    marked = [list(study.rows).index(study.best)]
+    report.table(("classifier", "accuracy", "fitted numbers", "CPU (s)"), lines, "", marked)
+    values, errors = (
+        np.array([metrics[f"infill_{name}_accuracy{end}"] for name in study.rows]) for end in ("", "_error")
+    )
+    titles = [row.title for row in study.rows.values()]
+    drawn = figures.draw_accuracies(titles, values, errors, metrics["infill_majority_accuracy"])
+    report.figure("infill-accuracy", drawn, "Fraction of merger nodes that are told right.")
+    curves = {row.title: row.curve for row in study.rows.values() if row.curve}
+    drawn = figures.draw_learning(curves, "cross entropy")
+    report.figure("infill-learning", drawn, "Learning, on the merger nodes of the validation simulations.")
+
+
+def _times(report: Report, study: InfillStudy) -> None:
+    report.section(
+        "Why time tells",
+        "Outputs of a simulation are uneven in time. Where the earlier of the two intervals is the longer one, a merger "
+        "more likely fell into it. The nearest neighbours in the scale factor alone find that; with masses beside it, "
+        "the neighbours are no longer at one snapshot and most of that knowledge is lost.",
+    )
+    report.figure("infill-times", figures.draw_times(*study.times), "One point for each snapshot that is kept.")
+
+
+def _coarse_tree(report: Report, study: InfillStudy) -> None:
+    sizes = np.diff(study.coarse.start)
+    tree = int(np.argsort(sizes)[len(sizes) // 10])
+    report.section("A coarse tree")
+    report.figure("infill-tree", draw_tree(study.coarse, tree), f"A coarse tree of {sizes[tree]} haloes.")
