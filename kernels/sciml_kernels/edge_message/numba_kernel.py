@@ -54,11 +54,12 @@ def _pull(d_m, share, h, node, index):  # type: ignore[no-untyped-def] # noqa: A
 
 def _mask(gradient, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Let the gradient pass where the rectified value is positive."""
-    n_feature = np.uint64(value.shape[1])
+    n_feature, zero = np.uint64(value.shape[1]), gradient.dtype.type(0)
     for e in prange(value.shape[0]):
         row, own = gradient[e], value[e]
         for c in range(n_feature):
-            row[c] = row[c] if own[c] > 0 else 0
+            given = row[c]  # loaded whatever follows, or the loop is not vectorized
+            row[c] = given if own[c] > zero else zero
 
 
 gather, scatter, pull, mask = compiled(_gather), compiled(_scatter), compiled(_pull), compiled(_mask)

@@ -25,7 +25,7 @@ def _load(start, rows, columns, n_row, n_column, ACC: tl.constexpr):  # type: ig
 
 
 @triton.jit
-def _layer(below, weight, bias, n_in, n_out, ACC: tl.constexpr, BLOCK_IN: tl.constexpr, BLOCK_OUT: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501 # fmt: skip
+def _layer(below, weight, bias, n_in, n_out, ACC: tl.constexpr, BLOCK_IN: tl.constexpr, BLOCK_OUT: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 # fmt: skip
     """Return a linear layer of a block of edges; the padding of its outputs is zero."""
     into, out = tl.arange(0, BLOCK_IN), tl.arange(0, BLOCK_OUT)
     tile = _load(weight, out, into, n_out, n_in, ACC)
@@ -67,7 +67,7 @@ def edge_message_kernel(
 
 
 @triton.jit
-def _keep(start, part, tile, n_row, n_column, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501 # fmt: skip
+def _keep(start, part, tile, n_row, n_column, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 # fmt: skip
     """Store the sum of a part of the edges, a contiguous matrix."""
     row, column = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N)
     place = start + (part * n_row + row[:, None]) * n_column + column[None, :]

@@ -17,7 +17,10 @@ from sciml_kernels.pattern import define, resolve
 if TYPE_CHECKING:
     from sciml_kernels.multigrid_cycle.numba_kernel import PreparedCycle
 
-LAUNCHERS = {"numba": "sciml_kernels.multigrid_cycle.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.multigrid_cycle.numba_kernel:launch",
+    "triton": "sciml_kernels.multigrid_cycle.triton_kernel:launch",
+}
 
 
 def multigrid_cycle(
@@ -121,8 +124,8 @@ def _fake(residual: Tensor, *_others: Any) -> Tensor:
 
 
 def _pays(residual: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return residual.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return residual.is_cuda or residual.dtype in (torch.float32, torch.float64)
 
 
 _SIGNATURE = (

@@ -50,7 +50,8 @@ def _extreme(out, rows, pointer, sign):  # type: ignore[no-untyped-def] # noqa: 
         for e in range(np.uint64(pointer[i]), np.uint64(pointer[i + 1])):
             row = rows[e]
             for c in range(n_feature):
-                best[c] = row[c] if (sign * row[c] > sign * best[c]) | (row[c] != row[c]) else best[c]
+                value, most = row[c], best[c]
+                best[c] = value if (sign * value > sign * most) | (value != value) else most
 
 
 def _spread(out, rows, pointer):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
@@ -116,6 +117,7 @@ def _copy_rows(out, grad, pointer, mean):  # type: ignore[no-untyped-def] # noqa
 def _first_rows(out, grad, rows, pointer, extreme):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Send the gradient of an extreme to the first row that attains it, zero to the others."""
     n_node, n_feature = grad.shape[0], np.uint64(grad.shape[1])
+    zero = grad.dtype.type(0)  # an integer would make the loop compute in float64
     for block in prange((n_node + BLOCK - 1) // BLOCK):
         left = np.empty(grad.shape[1], grad.dtype)
         for i in range(block * BLOCK, min((block + 1) * BLOCK, n_node)):
@@ -125,9 +127,11 @@ def _first_rows(out, grad, rows, pointer, extreme):  # type: ignore[no-untyped-d
             for e in range(np.uint64(pointer[i]), np.uint64(pointer[i + 1])):
                 row, target = rows[e], out[e]
                 for c in range(n_feature):
-                    attains = (row[c] == wanted[c]) | (row[c] != row[c])
-                    target[c] = left[c] if attains else 0
-                    left[c] = 0 if attains else left[c]
+                    # loaded before they are chosen from, or the loop is not vectorized
+                    value, rest = row[c], left[c]
+                    attains = (value == wanted[c]) | (value != value)
+                    target[c] = rest if attains else zero
+                    left[c] = zero if attains else rest
 
 
 add, extreme, spread = compiled(_add), compiled(_extreme), compiled(_spread)
