@@ -161,9 +161,9 @@ def _classifiers(report: Report, study: InfillStudy) -> None:
 def _times(report: Report, study: InfillStudy) -> None:
     report.section(
         "Why time tells",
-        "Outputs of a simulation are uneven in time. Where the earlier of the two intervals is the longer one, a merger "
-        "more likely fell into it. The nearest neighbours in the scale factor alone find that; with masses beside it, "
-        "the neighbours are no longer at one snapshot and most of that knowledge is lost.",
+        "Outputs of a simulation are uneven in time. Where the earlier of the two intervals is the longer one, a "
+        "merger more likely fell into it. The nearest neighbours in the scale factor alone find that; with masses "
+        "beside it, the neighbours are no longer at one snapshot and most of that knowledge is lost.",
     )
     report.figure("infill-times", figures.draw_times(*study.times), "One point for each snapshot that is kept.")
 
