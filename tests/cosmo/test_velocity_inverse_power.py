@@ -31,7 +31,7 @@ def dense(basis, positions):
     return np.stack(columns, -1)
 
 
-@pytest.mark.parametrize("tile", [256, 17])
+@pytest.mark.parametrize("tile", [128, 17])
 @pytest.mark.parametrize("shrink", [1.0, 0.4])
 def test_features_equal_the_dense_formula(monkeypatch, tile, shrink):
     monkeypatch.setattr(inverse_power, "N_TILE", tile)

@@ -46,7 +46,7 @@ class PublishedConfig:
     n_feature: int = setting(64, "features of a node")
     n_layer: int = setting(6, "edge convolutions")
     radius: float = setting(0.1, "radius of the graph, in sides of the box")
-    n_epoch: int = setting(8, "passes over the training boxes, one box a step; published: 100")
+    n_epoch: int = setting(6, "passes over the training boxes, one box a step; published: 100")
     learning_rate: float = setting(1e-3, "of Adam")
     precision: Literal["float32", "float64"] = setting("float32", "of the numbers; published: float64")
     form: Form = setting("fast", "fast, or published: evaluated edge by edge; the same outputs")
@@ -63,7 +63,7 @@ class EquivariantConfig:
     n_layer: int = setting(2, "rounds of messages")
     radius: float = setting(10.0, "of the graph", "Mpc/h")
     smoothing: tuple[float, ...] = setting((2.0, 4.0, 8.0, 16.0), "of the painted fields", "Mpc/h")
-    n_epoch: int = setting(12, "passes over the training boxes, one box a step")
+    n_epoch: int = setting(10, "passes over the training boxes, one box a step")
     learning_rate: float = setting(3e-3, "of AdamW at the start, with cosine decay")
 
     def __post_init__(self) -> None:

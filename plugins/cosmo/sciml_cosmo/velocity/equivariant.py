@@ -18,11 +18,6 @@ TYPICAL_DEGREE = 8.0
 N_RADIAL = 8
 
 
-def mix(vectors: Tensor, weights: nn.Linear) -> Tensor:
-    """Combine vectors (node, channel, axis) linearly, alike on every axis."""
-    return weights(vectors.transpose(1, 2)).transpose(1, 2)
-
-
 def perceptron(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
     """Return two linear layers with a smooth rectifier between them."""
     return nn.Sequential(nn.Linear(n_in, n_hidden), nn.SiLU(), nn.Linear(n_hidden, n_out))
@@ -49,17 +44,17 @@ class Exchange(nn.Module):
         self.update = perceptron(3 * n_hidden, n_hidden, 2 * n_hidden)
 
     def forward(self, h: Tensor, v: Tensor, edges: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return scalars (node, n_hidden) and vectors (node, n_hidden, axis) after the round."""
+        """Return scalars (node, n_hidden) and vectors (node, axis, n_hidden) after the round."""
         source, pointer, radial, unit = edges
-        a, b, c = (self.of_node(h)[source] * self.of_distance(radial)).chunk(3, -1)
-        moved = b[..., None] * v[source] + c[..., None] * unit[:, None, :]
+        a, b, c = (self.of_node(h).index_select(0, source) * self.of_distance(radial)).chunk(3, -1)
+        moved = b[:, None] * v.index_select(0, source) + c[:, None] * unit[:, :, None]
         arrived = segment_reduce(torch.cat([a, moved.flatten(1)], -1), pointer, "sum") / TYPICAL_DEGREE
         h = h + arrived[:, : a.shape[1]]
         v = v + arrived[:, a.shape[1] :].unflatten(1, v.shape[1:])
-        p, q = mix(v, self.first), mix(v, self.second)
-        length = (p.square().sum(-1) + 1e-6).sqrt()
-        change, gate = self.update(torch.cat([h, length, (p * q).sum(-1)], -1)).chunk(2, -1)
-        return h + change, v + gate[..., None] * q
+        p, q = self.first(v), self.second(v)
+        length = (p.square().sum(1) + 1e-6).sqrt()
+        change, gate = self.update(torch.cat([h, length, (p * q).sum(1)], -1)).chunk(2, -1)
+        return h + change, v + gate[:, None] * q
 
 
 def radial_basis(distance: Tensor, radius: float) -> Tensor:
@@ -91,6 +86,7 @@ class EquivariantVelocity(Network):
     """
 
     registered: ClassVar[str] = "cosmo.equivariant_velocity"
+    supports: ClassVar[frozenset[str]] = frozenset()  # the side of the box shapes the mesh and is not differentiated
     centre: Tensor
     spread: Tensor
     unit: Tensor
@@ -122,8 +118,9 @@ class EquivariantVelocity(Network):
     def spec(self) -> Spec:
         """Positions, side of the box and, where they are seen, masses in; velocities out."""
         above = Region.interval(0.0, math.inf)
+        corner = Region((((0.0,) * 3, (math.inf,) * 3),))
         fields = [
-            FieldSpec("position", ("batch", "node", "axis"), "Mpc", above, "comoving, times h: numbers in Mpc/h"),
+            FieldSpec("position", ("batch", "node", "axis"), "Mpc", corner, "comoving, times h: numbers in Mpc/h"),
             FieldSpec("box_size", ("batch",), "Mpc", above, "side of the periodic box, times h"),
         ]
         if self.view.sees_mass:
@@ -162,10 +159,10 @@ class EquivariantVelocity(Network):
 
     def velocities(self, features: Features) -> Tensor:
         """Return the velocities (node, axis) in km/s of a cloud's features."""
-        u = features.vectors / self.unit[:, None]
+        u = features.vectors.transpose(1, 2) / self.unit  # (node, axis, vector): channels are next to each other
         scalars = (features.scalars - self.centre) / self.spread
-        length = (u.square().sum(-1) + 1e-6).sqrt()
-        h, v = self.embed(torch.cat([scalars, length], -1)), mix(u, self.enter)
+        length = (u.square().sum(1) + 1e-6).sqrt()
+        h, v = self.embed(torch.cat([scalars, length], -1)), self.enter(u)
         distance = (features.graph.vectors.square().sum(-1) + 1e-12).sqrt()
         radial = radial_basis(distance, self.view.radius)
         edges = (features.graph.edge_index[0], features.graph.pointer, radial,
@@ -174,4 +171,4 @@ class EquivariantVelocity(Network):
             h, v = exchange(h, v, edges)
         local, shares = self.readout(h).split([self.size[0], self.view.n_vector], -1)
         shares = shares + self.linear.weight
-        return UNIT * ((local[..., None] * v).sum(1) + (shares[..., None] * u).sum(1))
+        return UNIT * ((local[:, None] * v).sum(-1) + (shares[:, None] * u).sum(-1))

@@ -15,7 +15,7 @@ from sciml_cosmo.cloud import Cloud
 
 Array = NDArray[np.float64]
 RIDGES = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2)
-N_TILE = 256
+N_TILE = 128
 REAL, REDSHIFT = ((0, 1, 2),), ((0, 1), (2,))  # axes that share a weight vector
 
 
@@ -65,7 +65,7 @@ class Basis:
         positions : (node, axis)
         box_size : the side L, in the unit of the positions.
 
-        *Contract*: never more than a few arrays of 256 x n numbers; exact to rounding.
+        *Contract*: never more than a few arrays of 128 x n numbers; exact to rounding.
         """
         wave = torch.arange(1, self.n_wave + 1, dtype=positions.dtype, device=positions.device)
         phase = (2 * math.pi / box_size) * positions[:, :, None] * wave  # (node, axis, wave)

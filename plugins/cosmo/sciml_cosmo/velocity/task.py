@@ -28,7 +28,10 @@ def recommended(findings: Findings, metrics: Mapping[str, float], run: Run) -> S
     """Return the equivariant network as a surrogate whose domain is the boxes and masses that it was trained on."""
     train = findings.split.train
     sides = [cloud.box_size for cloud in train]
-    domain = {"position": Region.interval(0.0, max(sides)), "box_size": Region.interval(min(sides), max(sides))}
+    domain = {
+        "position": Region((((0.0,) * 3, (max(sides),) * 3),)),
+        "box_size": Region.interval(min(sides), max(sides)),
+    }
     if findings.networks.recommended.view.sees_mass:
         masses = [
             mass for cloud in train if cloud.masses is not None for mass in (cloud.masses.min(), cloud.masses.max())
