@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sciml.config import setting
-from sciml_cosmo.generate.boxes import BoxesConfig
+from sciml_cosmo.generate.boxes import BoxesConfig, SimulationConfig
 from sciml_cosmo.parameters.config import DEFAULT_PARAMS, QUICK_PARAMS, ParametersConfig
 from sciml_cosmo.trees.config import QUICK_INFILL, QUICK_TREES, InfillTaskConfig, TreesTaskConfig
 from sciml_cosmo.velocity.config import EquivariantConfig, LeastSquaresConfig, PublishedConfig, VelocityConfig
@@ -31,7 +31,7 @@ class CosmoConfig:
 
 
 QUICK_VELOCITY = VelocityConfig(
-    boxes=BoxesConfig(10),
+    boxes=BoxesConfig(12, SimulationConfig(n_particle=32, n_mesh=64)),
     least_squares=LeastSquaresConfig(n_wave=6),
     published=PublishedConfig(n_epoch=1),
     equivariant=EquivariantConfig(n_epoch=2),
