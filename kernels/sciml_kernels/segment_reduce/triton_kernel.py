@@ -97,9 +97,7 @@ def segment_reduce_backward_kernel(
     start, stop = tl.load(pointer + i), tl.load(pointer + i + 1)
     size = tl.maximum(stop - start, 1).to(ACC)
     share = tl.load(grad + i * stride_gi + feature * stride_gf, mask=inside, other=0).to(ACC)
-    first = share
-    mean = share
-    best = share
+    first, mean, best = share, share, share
     if REDUCE == "std":
         first = tl.load(rows + start * stride_e + columns, mask=inside & (stop > start), other=0).to(ACC)
         mean = _total(rows, stride_e, columns, inside, start, stop, first, ACC, BLOCK_E, BLOCK_F) / size
