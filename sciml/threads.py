@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numba
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -16,15 +16,12 @@ def one_core() -> Iterator[None]:
 
     Matrices of a few hundred rows gain little from a second thread, and lose much where other work runs beside them.
     """
-    n_torch, numba = torch.get_num_threads(), sys.modules.get("numba")
-    n_numba = numba.get_num_threads() if numba else 1
+    n_torch, n_numba = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            if numba:
-                numba.set_num_threads(1)
+            numba.set_num_threads(1)
             yield
     finally:
         torch.set_num_threads(n_torch)
-        if numba:
-            numba.set_num_threads(n_numba)
+        numba.set_num_threads(n_numba)
