@@ -79,8 +79,8 @@ def prepare(clouds: Sequence[Cloud], edges: Array, around: Surroundings, progres
             moments = pair_statistics(cloud.positions, box_size, candidate_cuts(box_size))
             rows.append((xi, seen, moments, make_graph(cloud.positions, box_size, around)))
             update(i + 1)
-    xi, seen, moments, graphs = zip(*rows, strict=True)
-    return Features(targets_of(clouds), np.array(xi), np.array(seen), np.array(moments), list(graphs))
+    xis, seens, all_moments, graphs = zip(*rows, strict=True)
+    return Features(targets_of(clouds), np.array(xis), np.array(seens), np.array(all_moments), list(graphs))
 
 
 def shaped(xi: Array, form: str) -> Array:

@@ -116,7 +116,8 @@ def search(data: Features, split: Split, config: ParametersConfig, seed: int) ->
     generator = np.random.default_rng(seed)
     tried: list[tuple[float, Trained, str]] = []
     for number in range(config.n_search):
-        form, hidden, train = FORMS[1], HIDDEN[0], config.perceptron
+        form, train = FORMS[1], config.perceptron
+        hidden: tuple[int, ...] = HIDDEN[0]
         if number:
             form, hidden = FORMS[generator.integers(2)], HIDDEN[generator.integers(len(HIDDEN))]
             rate, dropout = 10 ** generator.uniform(-3, -2), float(generator.choice([0.0, 0.1, 0.3]))

@@ -67,7 +67,7 @@ class NormalEquations:
         """Return the features over their spread in training, (batch, feature)."""
         return (features - self.centre) / self.scale
 
-    def solve(self, strength: float, chosen: Sequence[int] | None = None) -> Array:
+    def solve(self, strength: float, chosen: Sequence[int] | NDArray[np.int64] | None = None) -> Array:
         """Return the weights (feature, target) of ridge regression, zero for features that are not `chosen`."""
         index = np.arange(len(self.centre)) if chosen is None else np.asarray(chosen)
         weights = np.zeros_like(self.moment)

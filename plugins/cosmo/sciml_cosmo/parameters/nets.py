@@ -69,6 +69,24 @@ class FeatureNet(nn.Module):
         return self.head((features - self.centre) / self.scale)
 
 
+class Gate(nn.Module):
+    """Messages: the feature of the other end times a perceptron of the edge, averaged over the edges into a node."""
+
+    def __init__(self, n_radial: int, width: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.send = nn.Linear(width, width)
+        self.first, self.second, self.third = (
+            nn.Linear(n_radial, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, width),
+        )  # fmt: skip
+
+    def forward(self, h: Tensor, graph: Graph) -> Tensor:
+        """Map node features (node, feature) to messages (node, feature)."""
+        return edge_message(
+            self.send(h), graph.radial, self.first.weight, self.first.bias, self.second.weight, self.second.bias,
+            self.third.weight, self.third.bias, graph.index, graph.pointer,
+        )  # fmt: skip
+
+
 class GraphNet(nn.Module):
     """A graph network whose answer depends on separations alone, not on their number, place or orientation.
 
@@ -120,10 +138,7 @@ class GraphNet(nn.Module):
         self.edge_edge, n_product = edge_edge, 8 if edge_edge else 0
         self.mixtures = nn.ModuleList(nn.Linear(n_radial, 4 * n_product, bias=False) for _ in range(2 * edge_edge))
         self.first = perceptron((n_radial + 2 * n_product, width, width))
-        self.gates = nn.ModuleList(
-            nn.ModuleList([nn.Linear(n_radial, 16), nn.Linear(16, 16), nn.Linear(16, width)]) for _ in range(n_layer)
-        )
-        self.senders = nn.ModuleList(nn.Linear(width, width) for _ in range(n_layer))
+        self.gates = nn.ModuleList(Gate(n_radial, width) for _ in range(n_layer))
         self.updates = nn.ModuleList(perceptron((2 * width, width, width)) for _ in range(n_layer))
         self.attention = nn.Linear(width, 4)
         self.register_buffer("centre", torch.zeros(n_global))
@@ -133,10 +148,8 @@ class GraphNet(nn.Module):
     def forward(self, graph: Graph, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map a graph of several clouds, and features (cloud, feature) of each, to mean and std (cloud, target)."""
         h = self.first(self._at_nodes(graph.surroundings))
-        for gate, send, update in zip(self.gates, self.senders, self.updates, strict=True):
-            assert isinstance(gate, nn.ModuleList)
-            weights = [tensor for layer in gate for tensor in (layer.weight, layer.bias)]
-            message = edge_message(send(h), graph.radial, *weights, graph.index, graph.pointer) * graph.degree
+        for gate, update in zip(self.gates, self.updates, strict=True):
+            message = gate(h, graph) * graph.degree
             h = h + update(torch.cat([h, message], 1))
         whole = [
             segment_reduce(h, graph.start, "mean"),

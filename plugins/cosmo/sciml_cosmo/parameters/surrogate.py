@@ -55,7 +55,7 @@ class CosmologyNet(Network):
     def __init__(self, box: Mapping[str, Any], edges: Sequence[float], form: str, around: Mapping[str, Any],
                  members: Mapping[str, Mapping[str, Any]]) -> None:  # fmt: skip
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "box": dict(box), "edges": [float(edge) for edge in edges], "form": form, "around": dict(around),
             "members": {name: dict(members[name]) for name in MEMBERS},
         }  # fmt: skip
@@ -103,7 +103,7 @@ class CosmologyNet(Network):
             raise ValueError(f"CosmologyNet: expected {self.n_node} nodes, got {got}")
         edges, around = np.array(self._config["edges"]), Surroundings(**self._config["around"])
         xi = np.array([correlation(cloud, self.side, edges) for cloud in positions])
-        seen = torch.as_tensor(shaped(xi, str(self._config["form"]))).to(self.factor)
+        seen = torch.as_tensor(shaped(xi, self._config["form"])).to(self.factor)
         graph = join([make_graph(cloud, self.side, around) for cloud in positions]).to(self.factor)
         answers = self.features(seen), self.graph(graph), self.joint(graph, seen)
         mean, second = torch.zeros_like(answers[0][0]), torch.zeros_like(answers[0][0])
