@@ -121,7 +121,7 @@ def _in_shells(
     if not set(orders) <= set(LEGENDRE) or 0 not in orders:
         raise ValueError(f"spectrum: expected multipoles 0 and any of 2 and 4, got {tuple(orders)}; choose among them")
     n, fundamental = power.shape[0], 2 * math.pi / box_size
-    bounds: Array = fundamental * (np.arange(1, n // 3 + 2) - 0.5) if edges is None else np.asarray(edges, np.float64)
+    bounds: Array = np.asarray(fundamental * (np.arange(1, n // 3 + 2) - 0.5) if edges is None else edges, np.float64)
     x, y, z = (k * (n / box_size) for k in _waves(n))
     square = x**2 + y**2 + z**2
     shell = torch.bucketize(square.sqrt().flatten(), torch.from_numpy(bounds), right=True) - 1
