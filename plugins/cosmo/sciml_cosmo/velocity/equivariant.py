@@ -28,7 +28,8 @@ class Exchange(nn.Module):
 
         h_i += sum_j a_ij,   V_i += sum_j (b_ij V_j + c_ij r_ij / |r_ij|),   (a, b, c)_ij = psi(h_j) * phi(|r_ij|),
 
-    followed by h += xi(h, |P V|, P V . Q V) and V += gate(h) Q V at each node.
+    followed by h += xi(h, |P V|, P V . Q V) and V += gate(h) Q V at each node; a perceptron takes normalised h, and
+    lengths and products through asinh, so that a rare fast node cannot make the next round overflow.
 
     *Source*: Schütt, Unke, Gastegger, ICML 2021 (PaiNN).
 
@@ -42,18 +43,20 @@ class Exchange(nn.Module):
         self.of_distance = nn.Linear(N_RADIAL, 3 * n_hidden, bias=False)
         self.first, self.second = (nn.Linear(n_hidden, n_hidden, bias=False) for _ in range(2))
         self.update = perceptron(3 * n_hidden, n_hidden, 2 * n_hidden)
+        self.before, self.after = nn.LayerNorm(n_hidden), nn.LayerNorm(n_hidden)
 
     def forward(self, h: Tensor, v: Tensor, edges: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return scalars (node, n_hidden) and vectors (node, axis, n_hidden) after the round."""
         source, pointer, radial, unit = edges
-        a, b, c = (self.of_node(h).index_select(0, source) * self.of_distance(radial)).chunk(3, -1)
+        a, b, c = (self.of_node(self.before(h)).index_select(0, source) * self.of_distance(radial)).chunk(3, -1)
         moved = b[:, None] * v.index_select(0, source) + c[:, None] * unit[:, :, None]
         arrived = segment_reduce(torch.cat([a, moved.flatten(1)], -1), pointer, "sum") / TYPICAL_DEGREE
         h = h + arrived[:, : a.shape[1]]
         v = v + arrived[:, a.shape[1] :].unflatten(1, v.shape[1:])
         p, q = self.first(v), self.second(v)
         length = (p.square().sum(1) + 1e-6).sqrt()
-        change, gate = self.update(torch.cat([h, length, (p * q).sum(1)], -1)).chunk(2, -1)
+        seen = torch.cat([self.after(h), length.asinh(), (p * q).sum(1).asinh()], -1)
+        change, gate = self.update(seen).chunk(2, -1)
         return h + change, v + gate[:, None] * q
 
 
@@ -105,7 +108,7 @@ class EquivariantVelocity(Network):
         self.embed = perceptron(n_scalar + n_vector, 2 * n_hidden, n_hidden)
         self.enter = nn.Linear(n_vector, n_hidden, bias=False)
         self.rounds = nn.ModuleList(Exchange(n_hidden) for _ in range(n_layer))
-        self.readout = perceptron(n_hidden, 2 * n_hidden, n_hidden + n_vector)
+        self.norm, self.readout = nn.LayerNorm(n_hidden), perceptron(n_hidden, 2 * n_hidden, n_hidden + n_vector)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -162,13 +165,13 @@ class EquivariantVelocity(Network):
         u = features.vectors.transpose(1, 2) / self.unit  # (node, axis, vector): channels are next to each other
         scalars = (features.scalars - self.centre) / self.spread
         length = (u.square().sum(1) + 1e-6).sqrt()
-        h, v = self.embed(torch.cat([scalars, length], -1)), self.enter(u)
+        h, v = self.embed(torch.cat([scalars, length.asinh()], -1)), self.enter(u)
         distance = (features.graph.vectors.square().sum(-1) + 1e-12).sqrt()
         radial = radial_basis(distance, self.view.radius)
         edges = (features.graph.edge_index[0], features.graph.pointer, radial,
                  features.graph.vectors / distance[:, None])  # fmt: skip
         for exchange in self.rounds:
             h, v = exchange(h, v, edges)
-        local, shares = self.readout(h).split([self.size[0], self.view.n_vector], -1)
+        local, shares = self.readout(self.norm(h)).split([self.size[0], self.view.n_vector], -1)
         shares = shares + self.linear.weight
         return UNIT * ((local[:, None] * v).sum(-1) + (shares[:, None] * u).sum(-1))
