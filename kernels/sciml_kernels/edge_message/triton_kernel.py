@@ -51,7 +51,9 @@ def edge_message_kernel(
     high = tl.load(pointer + tl.minimum(node + 1, n_node))
     feature, column = tl.arange(0, BLOCK_F), tl.arange(0, BLOCK_C)
     total = tl.full((BLOCK_N, BLOCK_F), 0, ACC)
-    for begin in range(tl.min(low), tl.max(high), BLOCK_E):
+    start = tl.load(pointer + tl.minimum(tl.program_id(0) * BLOCK_N, n_node))
+    stop = tl.load(pointer + tl.minimum(tl.program_id(0) * BLOCK_N + BLOCK_N, n_node))
+    for begin in range(start, stop, BLOCK_E):
         e = begin + tl.arange(0, BLOCK_E).to(tl.int64)
         first = tl.maximum(_layer(_load(f, e, column, n_edge, n_column, ACC), w1, b1, n_column, n_first, ACC, BLOCK_C, BLOCK_1), 0)  # noqa: E501 # fmt: skip
         second = tl.maximum(_layer(first, w2, b2, n_first, n_second, ACC, BLOCK_1, BLOCK_2), 0)
@@ -114,7 +116,7 @@ def edge_message_backward_kernel(  # long: the layers forward and back stand tog
         d_third = given * tl.load(h + source, mask=inside, other=0).to(ACC)
         if NEED_W:
             s_w3 += tl.dot(tl.trans(d_third), second, input_precision="ieee", out_dtype=ACC)
-            s_b3 += tl.sum(d_third, 0)
+            s_b3 += tl.reduce(d_third, 0, tl.standard._sum_combine)
         if NEED_W | NEED_F:
             tile = _load(w3, feature, two, n_feature, n_second, ACC)
             d_second = tl.where(second > 0, tl.dot(d_third, tile, input_precision="ieee", out_dtype=ACC), 0)
@@ -122,9 +124,9 @@ def edge_message_backward_kernel(  # long: the layers forward and back stand tog
             d_first = tl.where(first > 0, tl.dot(d_second, tile, input_precision="ieee", out_dtype=ACC), 0)
             if NEED_W:
                 s_w2 += tl.dot(tl.trans(d_second), first, input_precision="ieee", out_dtype=ACC)
-                s_b2 += tl.sum(d_second, 0)
+                s_b2 += tl.reduce(d_second, 0, tl.standard._sum_combine)
                 s_w1 += tl.dot(tl.trans(d_first), edge, input_precision="ieee", out_dtype=ACC)
-                s_b1 += tl.sum(d_first, 0)
+                s_b1 += tl.reduce(d_first, 0, tl.standard._sum_combine)
             if NEED_F:
                 tile = _load(w1, one, column, n_first, n_column, ACC)
                 d_edge = tl.dot(d_first, tile, input_precision="ieee", out_dtype=ACC)

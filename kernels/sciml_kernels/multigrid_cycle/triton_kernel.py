@@ -40,7 +40,7 @@ def _value(z, r, diagonal, omega, coarse, gain, s, cell, i, j, k, mask, n_cell, 
 def _near(z, r, faces, stride_face, diagonal, omega, coarse, gain, s, cell, i, j, k, mask, n_x, n_y, n_z, n_cx, n_cy, n_cz, MODE: tl.constexpr, F_X: tl.constexpr, F_Y: tl.constexpr, F_Z: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, E501 # fmt: skip
     """Return the sum over the six faces of a cell of the weight times the value beyond."""
     n_cell = n_x * n_y * n_z
-    total = tl.zeros(cell.shape, diagonal.dtype.element_ty)
+    total = tl.full(cell.shape, 0, diagonal.dtype.element_ty)
     for side in tl.static_range(6):
         axis, step = side // 2, 1 - 2 * (side % 2)
         i_n = i + step if axis == 0 else i
@@ -100,7 +100,7 @@ def restrict_kernel(
     n_cell, n_parent = n_x.to(tl.int64) * n_y * n_z, n_cx.to(tl.int64) * n_cy * n_cz
     inside = parent < n_parent
     c_i, c_j, c_k = parent // (n_cy * n_cz), (parent // n_cz) % n_cy, parent % n_cz
-    total = tl.zeros((BLOCK,), z.dtype.element_ty)
+    total = tl.full((BLOCK,), 0, z.dtype.element_ty)
     for child in tl.static_range(F_X * F_Y * F_Z):
         i, j, k = c_i * F_X + child // (F_Y * F_Z), c_j * F_Y + (child // F_Z) % F_Y, c_k * F_Z + child % F_Z
         mask = inside & (i < n_x) & (j < n_y) & (k < n_z)

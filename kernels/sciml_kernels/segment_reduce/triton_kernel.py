@@ -8,6 +8,8 @@ from torch import Tensor
 
 from sciml_kernels.triton_tools import accumulator, configurations, require_launchable
 
+# tl.reduce with the functions that tl.sum and its like pass to it: those are kernels of Triton's own library, which the
+# interpreter calls only where that was loaded for it too.
 _BLOCKS = ("BLOCK_E", "BLOCK_F")
 _CHOICES = (((16, 32), 1), ((16, 64), 2), ((32, 64), 4), ((64, 32), 4))
 
@@ -20,7 +22,7 @@ def _total(rows, stride_e, columns, inside, start, stop, first, ACC: tl.constexp
         e = begin + tl.arange(0, BLOCK_E)
         mask = (e[:, None] < stop) & inside[None, :]
         row = tl.load(rows + e[:, None] * stride_e + columns[None, :], mask=mask, other=0).to(ACC)
-        total += tl.sum(tl.where(mask, row - first[None, :], 0), 0)
+        total += tl.reduce(tl.where(mask, row - first[None, :], 0), 0, tl.standard._sum_combine)
     return total
 
 
@@ -33,7 +35,7 @@ def _squares(rows, stride_e, columns, inside, start, stop, first, mean, ACC: tl.
         mask = (e[:, None] < stop) & inside[None, :]
         row = tl.load(rows + e[:, None] * stride_e + columns[None, :], mask=mask, other=0).to(ACC)
         deviation = tl.where(mask, (row - first[None, :]) - mean[None, :], 0)
-        total += tl.sum(deviation * deviation, 0)
+        total += tl.reduce(deviation * deviation, 0, tl.standard._sum_combine)
     return total
 
 
@@ -47,8 +49,10 @@ def _largest(rows, stride_e, columns, inside, start, stop, SIGN: tl.constexpr, A
         mask = (e[:, None] < stop) & inside[None, :]
         row = tl.load(rows + e[:, None] * stride_e + columns[None, :], mask=mask, other=0).to(ACC)
         number = mask & (row == row)
-        best = tl.maximum(best, tl.max(tl.where(number, SIGN * row, float("-inf")), 0))
-        spoiled = tl.maximum(spoiled, tl.max((mask & (row != row)).to(tl.int32), 0))
+        most = tl.reduce(tl.where(number, SIGN * row, float("-inf")), 0, tl.standard._elementwise_max)
+        best = tl.maximum(best, most)
+        bad = tl.reduce((mask & (row != row)).to(tl.int32), 0, tl.standard._elementwise_max)
+        spoiled = tl.maximum(spoiled, bad)
     return best, spoiled > 0
 
 
@@ -120,7 +124,7 @@ def segment_reduce_backward_kernel(
                 given = given * ((row - first[None, :]) - mean[None, :])
             else:
                 attains = mask & ((row == best[None, :]) | (row != row))
-                place = tl.min(tl.where(attains, e[:, None], stop), 0)
+                place = tl.reduce(tl.where(attains, e[:, None], stop), 0, tl.standard._elementwise_min)
                 given = tl.where((e[:, None] == place[None, :]) & (taken == 0)[None, :], given, 0)
                 taken = tl.where(place < stop, 1, taken)
         tl.store(out + e[:, None] * n_feature + feature[None, :], given.to(out.dtype.element_ty), mask=mask)
