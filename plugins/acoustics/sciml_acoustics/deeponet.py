@@ -187,7 +187,8 @@ class DeepONet(Network):
         receiver, time = inputs["receiver_position"], inputs["time"]
         shape = (receiver.shape[0], time.shape[0])
         points = self.scaled(receiver[:, None].expand(*shape, -1), time.expand(shape)).flatten(0, 1)
-        pieces = [self.trunk_functions(part) for part in points.split(max(1, CHUNK // self.options.width))]
+        n_chunk = points.shape[0] if torch.compiler.is_exporting() else max(1, CHUNK // self.options.width)
+        pieces = [self.trunk_functions(part) for part in points.split(n_chunk)]
         coefficients = self.coefficients(self.pulses(inputs["source_position"]))
         out = branch_trunk(coefficients, torch.cat(pieces), offset=self.offset)
         return {"pressure": self.pressure_scale * out.reshape(coefficients.shape[0], *shape)}

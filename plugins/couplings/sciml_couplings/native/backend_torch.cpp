@@ -1,4 +1,5 @@
 // Runs the package that AOTInductor compiled; libtorch is used here and nowhere else.
+#include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
