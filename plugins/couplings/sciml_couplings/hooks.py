@@ -10,4 +10,7 @@ SCIML_API = ">=1,<2"
 @hookimpl
 def sciml_couplings() -> list[Registration]:
     """Register the programs that a surrogate can be written for."""
-    return []
+    return [
+        Registration("couplings.c", "sciml_couplings.c_export:to_c", "C, C++ and Fortran programs, compiled"),
+        Registration("couplings.cffi", "sciml_couplings.cffi_embed:to_cffi", "The same header, run by Python", ("cffi",)),
+    ]
