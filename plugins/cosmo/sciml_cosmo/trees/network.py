@@ -46,6 +46,7 @@ class TreeParameters(Network):
 
     registered: ClassVar[str] = "cosmo.trees"
     supports: ClassVar[frozenset[str]] = frozenset()
+    not_exportable: ClassVar[str] = "how many nodes a padded tree has, and how deep it is, depends on its numbers"
 
     def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
         super().__init__()

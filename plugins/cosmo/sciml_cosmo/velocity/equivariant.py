@@ -89,6 +89,7 @@ class EquivariantVelocity(Network):
     """
 
     registered: ClassVar[str] = "cosmo.equivariant_velocity"
+    not_exportable: ClassVar[str] = "the mesh and the edges of a cloud depend on its positions and the side of its box"
     supports: ClassVar[frozenset[str]] = frozenset()  # the side of the box shapes the mesh and is not differentiated
     centre: Tensor
     spread: Tensor
