@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DARK = "#39424a"
 SYMBOLS = {"Omega_m": r"$\Omega_m$", "sigma_8": r"$\sigma_8$"}
-SLICE = 20.0  # Mpc/h
+SLICE = 0.2  # of the side
 
 
 @plot_style()
@@ -40,7 +40,8 @@ def scatter(findings: Findings, names: Sequence[str], titles: Mapping[str, str])
                     panel.errorbar(truth[:, row], guess[:, row], std, fmt="none", elinewidth=0.5, **look)
                 panel.scatter(truth[:, row], guess[:, row], s=12, linewidths=0, **look)
             value = findings.metrics[f"param_r2_{name}_{('om', 's8')[row]}"]
-            panel.set_title(f"{titles[name]}, R² = {value:.2f}", fontsize="small")
+            text = f"{value:.2f}".replace("-", "−")
+            panel.set_title(f"{titles[name]}, R² = {text}", fontsize="small")
             panel.set(xlabel=f"true {SYMBOLS[target]}", xlim=(low, high), ylim=(low - 0.02, high + 0.02))
         axes[row, 0].set_ylabel(f"predicted {SYMBOLS[target]}")
     return figure
@@ -54,7 +55,7 @@ def boxes(findings: Findings) -> Figure:
     figure, axes = new_figure(1, 3, 10.2, 3.7, sharex=True, sharey=True)
     for panel, i in zip(axes[0], order[[0, len(order) // 2, -1]], strict=True):
         nodes = findings.boxes.clouds[i].positions
-        inside = nodes[:, 2] < SLICE * side / 100
+        inside = nodes[:, 2] < SLICE * side
         panel.scatter(nodes[inside, 0], nodes[inside, 1], s=9, color=CYCLE[0], alpha=0.7, linewidths=0)
         label = f"{SYMBOLS['sigma_8']} = {targets[i, 1]:.2f}, {SYMBOLS['Omega_m']} = {targets[i, 0]:.2f}"
         panel.set_title(label, fontsize="small")
