@@ -7,17 +7,21 @@ from typing import Any
 
 import click
 
-from sciml.cli.artifacts import unregistered_artifact
+from sciml.cli.artifacts import require_artifact, unregistered_artifact
 from sciml.cli.errors import debug_option
 from sciml.cli.output import print_table
 
 
-@click.command(epilog="\b\nExample:\n  sciml check acoustics\n  sciml check runs/acoustics/surrogate")
+@click.command(
+    epilog="\b\nExample:\n  sciml check acoustics\n  sciml check runs/acoustics/surrogate --target onnx --calls 1000"
+)
 @click.argument("name", metavar="NAME|ARTIFACT")
+@click.option("--target", help="Check a saved surrogate as called in this way; see the names in .check of sciml list.")
+@click.option("--calls", type=click.IntRange(1), default=10_000, show_default=True, help="Calls that must not leak.")
 @debug_option
-def check(name: str) -> None:
+def check(name: str, target: str | None, calls: int) -> None:
     """Run the conformance kit on a registered experiment or operator, or on a saved surrogate."""
-    results = list(_checks(name))
+    results = list(_checks(name) if target is None else _target_checks(name, target, calls))
     print_table(
         ("CHECK", "RESULT", "DETAIL"), [[r.name, "passed" if r.passed else "failed", r.detail] for r in results]
     )
@@ -27,6 +31,18 @@ def check(name: str) -> None:
             f"check {name}: expected {len(results)} checks to pass, got {len(failed)} failed ({', '.join(failed)}); "
             "see the details above"
         )
+
+
+def _target_checks(name: str, target: str, n_calls: int) -> list[Any]:
+    from sciml.plugins import plugins
+    from sciml.surrogate import load
+
+    found = [entry.removesuffix(".check") for entry in plugins().entries["couplings"] if entry.endswith(".check")]
+    names = {entry.rpartition(".")[2]: f"{entry}.check" for entry in found}
+    if target not in names:
+        raise ValueError(f"check: expected a target of {', '.join(sorted(names))}, got {target!r}; choose one")
+    results: list[Any] = plugins().resolve("couplings", names[target])(load(require_artifact(name)), n_calls)
+    return results
 
 
 def _checks(name: str) -> Iterator[Any]:

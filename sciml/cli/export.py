@@ -19,7 +19,8 @@ def export(artifact: str, target: str, out: str) -> None:
     from sciml.plugins import plugins
     from sciml.surrogate import load
 
-    names = {name.rpartition(".")[2]: name for name in plugins().entries["couplings"]}
+    known = [name for name in plugins().entries["couplings"] if not name.endswith(".check")]
+    names = {name.rpartition(".")[2]: name for name in known}
     if target not in names and target not in names.values():
         raise ValueError(f"export: expected a target of {', '.join(sorted(names))}, got {target!r}; choose one")
     path = Path(out)

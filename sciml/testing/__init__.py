@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sciml.testing.checks import Check as Check
     from sciml.testing.checks import assert_all as assert_all
+    from sciml.testing.couplings import check_coupling as check_coupling
     from sciml.testing.data import check_dataset as check_dataset
     from sciml.testing.experiments import check_experiment as check_experiment
     from sciml.testing.hygiene import check_plugin_import_is_light as check_plugin_import_is_light
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Check": "checks",
     "assert_all": "checks",
+    "check_coupling": "couplings",
     "check_dataset": "data",
     "check_experiment": "experiments",
     "check_plugin_import_is_light": "hygiene",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sciml import FieldSpec, Surrogate
+from sciml import FieldSpec, Region, Surrogate
 
 
 class Sample:
@@ -32,19 +32,13 @@ class Sample:
     def __init__(self, surrogate: Surrogate, sizes: Mapping[str, int] | None = None) -> None:
         self.surrogate = surrogate
         spec, given = surrogate.spec, dict(sizes or {})
-        fixed = {spec.batch_dim: 1, **{name: len(values) for name, (_, values) in spec.coords.items()}}
-        for field in spec.inputs:
-            n_component = max((region.n_dims for region in self._regions(field)), default=1)
-            fixed.update({field.dims[-1]: n_component} if n_component > 1 else {})
-        free = {dim for field in spec.inputs for dim in field.dims} - set(fixed)
+        fixed = _fixed(surrogate)
+        free = free_dims(surrogate)
         whole = all(type(n) is int and n >= 1 for n in given.values())
         if set(given) != free or not whole:
             wanted = ", ".join(sorted(free)) or "no dimension"
             raise ValueError(f"sizes: expected a length >= 1 of {wanted}, got {given}; correct them")
         self.shapes = {field.name: tuple({**fixed, **given}[dim] for dim in field.dims) for field in spec.inputs}
-
-    def _regions(self, field: FieldSpec) -> list[Any]:
-        return [region for region in (field.bounds, self.surrogate.domain.get(field.name)) if region is not None]
 
     def input_sizes(self) -> list[int]:
         """Return how many numbers each input holds."""
@@ -59,7 +53,7 @@ class Sample:
     def middle(self) -> dict[str, np.ndarray]:
         """Return inputs in the middle of the domain, else of the bounds, else zero."""
         return {
-            field.name: np.full(self.shapes[field.name], _middle(self._regions(field)))
+            field.name: np.full(self.shapes[field.name], _middle(_regions(self.surrogate, field)))
             for field in self.surrogate.spec.inputs
         }
 
@@ -81,6 +75,24 @@ class Sample:
         """Return the outputs of the network in its own precision and on its device, differentiable."""
         like = reference(self.surrogate)
         return self.surrogate.network(**{name: tensor.to(like) for name, tensor in tensors.items()})
+
+
+def free_dims(surrogate: Surrogate) -> set[str]:
+    """Return the dimensions of the inputs whose length neither the spec nor the domain of the surrogate fixes."""
+    return {dim for field in surrogate.spec.inputs for dim in field.dims} - set(_fixed(surrogate))
+
+
+def _fixed(surrogate: Surrogate) -> dict[str, int]:
+    spec = surrogate.spec
+    fixed = {spec.batch_dim: 1, **{name: len(values) for name, (_, values) in spec.coords.items()}}
+    for field in spec.inputs:
+        n_component = max((region.n_dims for region in _regions(surrogate, field)), default=1)
+        fixed.update({field.dims[-1]: n_component} if n_component > 1 else {})
+    return fixed
+
+
+def _regions(surrogate: Surrogate, field: FieldSpec) -> list[Region]:
+    return [region for region in (field.bounds, surrogate.domain.get(field.name)) if region is not None]
 
 
 def reference(surrogate: Surrogate) -> torch.Tensor:
@@ -105,7 +117,7 @@ def vector(name: str, values: Any, length: int) -> np.ndarray:
     return array
 
 
-def _middle(regions: list[Any]) -> Any:
+def _middle(regions: list[Region]) -> Any:
     if not regions:
         return 0.0
     low, high = (np.array(corner) for corner in regions[-1].boxes[0])
