@@ -113,8 +113,8 @@ void spoil_values(sciml_surrogate *handle) {
     attempt("infinity", handle, [](Call &c) { c.year[0] = std::numeric_limits<float>::infinity(); });
     attempt("bounds", handle, [](Call &c) { c.stock[4] = -0.5f; });
     attempt("outside", handle, [](Call &c) { c.stock[0] = 3.0f; });
-    attempt("edge", handle, [](Call &c) { c.stock[0] = 0.7f; c.year[0] = -0.0f; });
-    attempt("flagged", handle, [](Call &c) { c.year[1] = 20.0f; c.policy = SCIML_FLAG; c.stock.assign(6, -0.0f); });
+    attempt("edge", handle, [](Call &c) { c.stock.assign(6, 0.0f); c.stock[0] = 0.7f; });
+    attempt("flagged", handle, [](Call &c) { c.stock.assign(6, 0.0f); c.stock[0] = 0.75f; c.policy = SCIML_FLAG; });
     attempt("bad output", handle, [](Call &c) { c.year[0] = 9.0f; });
     attempt("failed run", handle, [](Call &c) { c.year[0] = 1000.0f; c.policy = SCIML_FLAG; });
     attempt("null handle", nullptr, [](Call &) {});
@@ -157,7 +157,11 @@ int main(int argc, char **argv) {
     report("null folder", sciml_open(nullptr, 1, &handle));
     report("null place", sciml_open(argv[1], 1, nullptr));
     report("no runner", sciml_open(argv[1], 0, &handle));
-    for (int i = 2; i < argc; ++i) {
+    report("fixed", sciml_open(argv[2], 1, &handle));
+    attempt("one sample", handle, [](Call &) {});
+    attempt("one by one", handle, [](Call &) {}, true);
+    sciml_close(handle);
+    for (int i = 3; i < argc; ++i) {
         const std::string path = argv[i];
         report(path.substr(path.rfind('/') + 1), sciml_open(argv[i], 1, &handle));
         if (handle) std::printf("handle\t%d\tnot null\n", i);

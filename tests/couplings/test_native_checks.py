@@ -97,7 +97,10 @@ def program(tmp_path_factory):
     if shutil.which("g++") is None:
         pytest.skip("no g++ on this machine")
     path = tmp_path_factory.mktemp("sanitized") / "bad_calls"
-    sources = [*(str(NATIVE / name) for name in ("checks.cpp", "abi.cpp")), str(Path(__file__).parent / "bad_calls.cpp")]
+    sources = [
+        *(str(NATIVE / name) for name in ("checks.cpp", "abi.cpp")),
+        str(Path(__file__).parent / "bad_calls.cpp"),
+    ]
     flags = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{NATIVE}"]
     sanitizer = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     done = subprocess.run(["g++", *flags, *sanitizer, "-o", path, *sources], capture_output=True, text=True)
@@ -115,6 +118,9 @@ def folder(tmp_path_factory):
     policy = neural(["cod", "herring", "seal"], ["cod", "herring"], 7, width=4)
     domain = {"stock": Region((((0.0,) * 3, (0.7,) * 3),)), "year": Region.interval(0.0, 10.0)}
     write_spec(Surrogate(policy, domain=domain), SIZES, path, path / "weights.bin")
+    fixed = path.with_name("one sample")
+    shutil.copytree(path, fixed)
+    write_spec(Surrogate(policy, domain=domain), {**SIZES, "batch": Size(1)}, fixed, fixed / "weights.bin")
     return path
 
 
@@ -129,7 +135,7 @@ def answers(program, folder):
         else:
             (path / file).write_text(change((path / file).read_text()))
         broken.append(path)
-    done = subprocess.run([program, folder, *broken], capture_output=True, text=True)
+    done = subprocess.run([program, folder, folder.with_name("one sample"), *broken], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = [line.split("\t", 2) for line in done.stdout.splitlines()]
@@ -154,19 +160,25 @@ def test_good_calls_run(answers):
 
 
 def test_refused_calls_leave_the_output_alone(answers):
-    ran = {"good", "good batch", "edge", "flagged", "bad output", "failed run"}
+    ran = {"good", "good batch", "one by one", "edge", "flagged", "bad output", "failed run"}
     untouched = {n.removesuffix(" outside"): a for n, a in answers.items() if n.endswith(" outside")}
     for name, (_, last) in untouched.items():
         assert (float(last) == -1.0) == (name not in ran), name
 
 
 def test_flag_names_the_input_outside_the_training_domain(answers):
-    assert answers["flagged outside"][0] == 0b10
+    assert answers["flagged outside"][0] == 0b01
     assert answers["good outside"][0] == 0
 
 
 def test_fields_are_described_in_the_words_of_the_spec(answers):
     assert answers["stock"] == (2, "stock 1 batch species -1 3")
+
+
+def test_fixed_batch_is_predicted_sample_by_sample(answers):
+    assert answers["one sample"] == (4, "input 'stock': expected 1 along 'batch', got shape (2, 3)")
+    assert answers["one by one"] == (0, "")
+    assert float(answers["one by one outside"][1]) == pytest.approx(0.4)  # the stub's sum over its own sample
 
 
 def test_errors_belong_to_the_thread_that_made_them(answers):

@@ -1,5 +1,6 @@
 #include "checks.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
@@ -186,7 +187,10 @@ void match(const Spec &spec, const Field &field, const sciml_tensor &array, cons
                                       "', got shape " + shape_text(array));
     }
     int64_t room = array.n_bytes / (spec.dtype == SCIML_FLOAT32 ? 4 : 8);
-    for (int32_t axis = 0; axis < array.rank; ++axis) room /= array.shape[axis] > 0 ? array.shape[axis] : 1;
+    for (int32_t axis = 0; axis < array.rank; ++axis) {
+        const int64_t extent = std::max<int64_t>(array.shape[axis], 1);
+        room /= extent;  // by division, which cannot overflow
+    }
     if (array.n_bytes < 0 || room < 1)
         fail(SCIML_BUFFER_TOO_SMALL, where + ": expected room for shape " + shape_text(array) + ", got " +
                                          std::to_string(array.n_bytes) + " bytes");
