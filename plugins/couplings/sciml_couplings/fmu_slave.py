@@ -16,7 +16,7 @@ from sciml import FieldSpec, load
 from sciml_couplings.sample import Sample
 
 
-class SurrogateSlave(Fmi2Slave):  # type: ignore[misc]  # pythonfmu has no types
+class SurrogateSlave(Fmi2Slave):
     """One sample of the surrogate in the unit's resources, recomputed when an input has changed."""
 
     sizes: ClassVar[Mapping[str, int]] = {}

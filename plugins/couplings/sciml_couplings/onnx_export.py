@@ -67,7 +67,7 @@ def _repeat_interleave(
     """Repeat rows in operations that the exporter knows; its own translation takes no output size."""
     values, axis = (values.flatten(), 0) if dim is None else (values, dim)
     ends = repeats.expand(values.shape[axis]).cumsum(0)
-    n = ends[-1].item() if output_size is None else output_size
+    n: Any = ends[-1].item() if output_size is None else output_size  # a symbol while it is traced
     marks = torch.zeros((n + 1,), dtype=torch.int64).scatter_add(0, ends, torch.ones_like(ends))
     return values.index_select(axis, marks.cumsum(0)[:n])
 
