@@ -132,12 +132,12 @@ def coverage_curve(findings: Findings) -> Figure:
 
 
 @plot_style()
-def training(findings: Findings) -> Figure:
+def training(findings: Findings, titles: Mapping[str, str]) -> Figure:
     """Draw the validation loss of the networks of the first seed over their training."""
     figure, ((axes,),) = new_figure(width=8.0, height=3.8)
     for name, one in findings.fitted[0].networks.items():
         step, _, loss = np.array(one.curve).T
-        axes.plot(step / step[-1], loss, label=name)
+        axes.plot(step / step[-1], loss, label=titles[name])
     axes.set(xlabel="share of the training", ylabel="validation loss")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure

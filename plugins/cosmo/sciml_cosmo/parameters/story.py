@@ -139,4 +139,6 @@ def _choices(report: Report, findings: Findings) -> None:
         ("training", "form of the 2PCF", "weights, Omega_m", "weights, sigma_8", "first cut-offs (Mpc/h)"), rows,
         f"Weights: {mix}.",
     )  # fmt: skip
-    report.figure("training", figures.training(findings), "Validation loss (Gaussian) of the networks, first training.")
+    report.figure(
+        "training", figures.training(findings, TITLES), "Validation loss (Gaussian) of the networks, first training."
+    )
