@@ -50,7 +50,7 @@ class CosmologyNet(Network):
     registered: ClassVar[str] = "cosmo.parameters"
     supports: ClassVar[frozenset[str]] = frozenset()  # counts of pairs have no gradient
     not_exportable: ClassVar[str] = (
-        "pairs are counted and neighbours found outside torch, as many as the positions give"
+        "pairs are counted and neighbours found outside torch, as many as there are"
     )
     weights: Tensor
     factor: Tensor
