@@ -22,6 +22,25 @@ TENTHS = 10
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What the validation boxes of one seed chose.
+
+    Parameters
+    ----------
+    weights : (member, target)
+        Of the weighted mean.
+    form
+        Of the correlation function.
+    cuts
+        Cut-offs of the least squares, as indices of the candidates, in the order in which they were taken.
+    """
+
+    weights: Array
+    form: str
+    cuts: list[int]
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What one seed gives.
 
@@ -33,19 +52,17 @@ class Fitted:
         Trained networks by name; see `MEMBERS`, and "gnn_plain" without messages between edges.
     hybrid
         Mean and standard deviation (batch, target) of all boxes by the weighted mean, scaled.
-    weights, factor
-        (member, target) and (target,): of the weighted mean, and the calibration of its standard deviation.
-    form, cuts
-        Form of the correlation function and cut-offs (index) that the validation boxes chose.
+    factor : (target,)
+        Calibration of the hybrid's standard deviation, already in it.
+    chosen
+        What the validation boxes chose.
     """
 
     linear: Mapping[str, Array]
     networks: Mapping[str, Trained]
     hybrid: tuple[Array, Array]
-    weights: Array
     factor: Array
-    form: str
-    cuts: list[int]
+    chosen: Chosen
 
     def predictions(self) -> dict[str, Array]:
         """Return Omega_m and sigma_8 (batch, target) of all boxes by every model, clipped to the prior."""
@@ -91,7 +108,7 @@ def fit_all(data: Features, split: Split, config: ParametersConfig, seed: int, f
     weights = mixing_weights([networks[name].mean[split.val] for name in MEMBERS], scaled(data.targets[split.val]))
     mean, std = mixed([(networks[name].mean, networks[name].std) for name in MEMBERS], weights)
     factor = widening(scaled(data.targets[split.val]), mean[split.val], std[split.val])
-    return Fitted(linear, networks, (mean, std * factor), weights, factor, form, cuts)
+    return Fitted(linear, networks, (mean, std * factor), factor, Chosen(weights, form, cuts))
 
 
 def fit_linear(data: Features, split: Split, n_cut: int) -> tuple[dict[str, Array], list[int]]:

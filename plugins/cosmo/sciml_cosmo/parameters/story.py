@@ -131,9 +131,9 @@ def _choices(report: Report, findings: Findings) -> None:
     report.section("Choices made on validation boxes")
     rows = []
     for number, one in enumerate(findings.fitted):
-        weights = [" : ".join(f"{w:.1f}" for w in column) for column in one.weights.T]
-        chosen = ", ".join(f"{cuts[i]:.1f}" for i in one.cuts[:4])
-        rows.append((number + 1, one.form, *weights, chosen))
+        weights = [" : ".join(f"{w:.1f}" for w in column) for column in one.chosen.weights.T]
+        chosen = ", ".join(f"{cuts[i]:.1f}" for i in one.chosen.cuts[:4])
+        rows.append((number + 1, one.chosen.form, *weights, chosen))
     mix = " : ".join(TITLES[name] for name in MEMBERS)
     report.table(
         ("training", "form of the 2PCF", "weights, Omega_m", "weights, sigma_8", "first cut-offs (Mpc/h)"), rows,

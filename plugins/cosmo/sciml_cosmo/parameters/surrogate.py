@@ -49,9 +49,7 @@ class CosmologyNet(Network):
 
     registered: ClassVar[str] = "cosmo.parameters"
     supports: ClassVar[frozenset[str]] = frozenset()  # counts of pairs have no gradient
-    not_exportable: ClassVar[str] = (
-        "pairs are counted and neighbours found outside torch, as many as there are"
-    )
+    not_exportable: ClassVar[str] = "pairs are counted and neighbours found outside torch, as many as there are"
     weights: Tensor
     factor: Tensor
 
@@ -74,10 +72,10 @@ class CosmologyNet(Network):
         nets = {name: fitted.networks[name].network for name in MEMBERS}
         members: dict[str, Any] = {name: net.settings for name, net in nets.items()}
         box = {"side": side, "n_node": n_node}
-        network = cls(box, edges.tolist(), fitted.form, asdict(around), members)
+        network = cls(box, edges.tolist(), fitted.chosen.form, asdict(around), members)
         for place, net in zip((network.features, network.graph, network.joint), nets.values(), strict=True):
             place.load_state_dict(net.state_dict())
-        network.weights.copy_(torch.as_tensor(fitted.weights))
+        network.weights.copy_(torch.as_tensor(fitted.chosen.weights))
         network.factor.copy_(torch.as_tensor(fitted.factor))
         return network
 
