@@ -59,7 +59,7 @@ def _write_backend(path: Path) -> None:
     ffi.embedding_api(INTERFACE)
     ffi.set_source(MODULE, '#include "backend.h"')
     places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    start = (resources.files("sciml_couplings") / "native" / "start_python.py").read_text(encoding="utf-8")
+    start = (resources.files("sciml_couplings") / "native" / "start_python.txt").read_text(encoding="utf-8")
     ffi.embedding_init_code(start.replace("PLACES = []", f"PLACES = {places!r}"))
     with contextlib.redirect_stdout(io.StringIO()):  # it says what it writes
         ffi.emit_c_code(str(path))

@@ -54,7 +54,8 @@ def products(u: Tensor, terms: Tensor) -> Tensor:
     """Return the terms (batch, term) at points u (batch, input) of the box [-1, 1]^input."""
     if not len(terms):
         return u.new_zeros(len(u), 0)
-    p = legendre(u, max(1, int(terms[:, 1::2].max())))
+    # A trace cannot look at numbers: it computes all degrees, of which the same are taken.
+    p = legendre(u, MAX_DEGREE if torch.compiler.is_exporting() else max(1, int(terms[:, 1::2].max())))
     i, a, j, b = terms.T
     return (p[a, :, i] * p[b, :, j]).T
 
