@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from exported_policy import exported, policy  # noqa: F401, a fixture
 from sciml_couplings import checks
+from sciml_couplings.c_library import CLibrary
 from small_surrogates import perceptron, spring
 
 from sciml.cli.check import check
@@ -85,6 +87,14 @@ def test_each_statement_sees_its_fault(fault, statement):
 def test_served_and_chunked_surrogates_pass(target, surrogate):
     pytest.importorskip({"umbridge": "umbridge", "dask": "dask"}[target], reason="needs its extra")
     assert_all(plugins().resolve("couplings", f"couplings.{target}.check")(surrogate(), 20))
+
+
+def test_the_compiled_library_passes_as_a_c_program_calls_it(exported):  # noqa: F811
+    library = CLibrary(exported)
+    assert_all(check_coupling(policy(), library, n_calls=200))
+    library.close()
+    with pytest.raises(ValueError, match="write it by sciml export"):
+        CLibrary(exported / "include")
 
 
 def test_the_command_checks_a_target_and_names_those_it_knows(tmp_path):

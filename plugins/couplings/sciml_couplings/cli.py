@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sciml.cli.artifacts import require_artifact
 from sciml.cli.errors import debug_option
 
 
@@ -23,7 +24,7 @@ def serve(artifact: str, port: int, host: str, name: str, threads: int, sizes: t
     from sciml_couplings.umbridge_model import SurrogateModel
     from sciml_couplings.umbridge_server import serve as answer
 
-    model = SurrogateModel(load(artifact), dict(sizes))
+    model = SurrogateModel(load(require_artifact(artifact)), dict(sizes))
     torch.set_num_threads(1)  # the requests are the parallel work
     click.echo(f"{artifact}: UM-Bridge model {name!r} at http://{host}:{port}, until interrupted")
     answer({name: model}, host=host, port=port, n_thread=threads)
