@@ -194,7 +194,6 @@ NETWORKS = {  # name: (how to make it, sizes to be told, dimensions that stay fr
         lambda: DeepONet(SQUARE, options=DeepONetOptions(width=12, n_outputs=6)), {}, {"source", "receiver", "time"},
     ),
     "kriging": (lambda: kriging("gp"), {}, set()),
-    "composite": (lambda: kriging("composite"), {}, {"batch"}),
     "dcdm": (lambda: DcdmNet(2), GRID, {"batch"}),
     "mlpcg": (lambda: MlpcgNet(2, 1), GRID, {"batch"}),
     "learned_cycle": (lambda: LearnedCycle(4), {"feature": 16}, {"batch", "cell_x", "cell_y", "cell_z"}),

@@ -20,57 +20,61 @@ def answer_calls(ffi: Any) -> None:
     ----------
     ffi : of the compiled module.
     """
-    handles: dict[Any, sciml.Surrogate] = {}
+    answers = _Answers(ffi)
+    for name in ("open", "run", "to_host", "close"):
+        ffi.def_extern(name=f"sciml_backend_{name}")(getattr(answers, name))
 
-    def tensor(array: Any) -> torch.Tensor:
+
+class _Answers:
+    def __init__(self, ffi: Any) -> None:
+        self._ffi = ffi
+        self._surrogates: dict[Any, sciml.Surrogate] = {}  # by handle, which lives as long as its key
+
+    def open(self, package: Any, device: int, n_runners: int, backend: Any, error: Any, n_error: int) -> int:
+        def body() -> None:
+            surrogate = sciml.load(Path(self._ffi.string(package).decode()).parent)
+            handle = self._ffi.new_handle(surrogate)
+            self._surrogates[handle] = surrogate
+            backend[0] = handle
+
+        return self._told(error, n_error, body)
+
+    def run(
+        self, backend: Any, inputs: Any, n_inputs: int, outputs: Any, n_outputs: int, error: Any, n_error: int
+    ) -> int:
+        def body() -> None:
+            surrogate: sciml.Surrogate = self._ffi.from_handle(backend)
+            given = {field.name: self._tensor(inputs[i]) for i, field in enumerate(surrogate.spec.inputs)}
+            with torch.no_grad():
+                found = surrogate(**given)
+            for i, field in enumerate(surrogate.spec.outputs):
+                wanted, got = self._tensor(outputs[i]), found[field.name]
+                if wanted.shape != got.shape:
+                    shapes = f"{tuple(got.shape)}, got {tuple(wanted.shape)}"
+                    raise ValueError(f"output {field.name!r}: expected room for {shapes}; give an array of that shape")
+                wanted.copy_(got)
+
+        return self._told(error, n_error, body)
+
+    def to_host(self, backend: Any, array: Any, host: Any, error: Any, n_error: int) -> int:
+        def body() -> None:
+            raise ValueError("expected arrays in host memory, got a device pointer; copy it")
+
+        return self._told(error, n_error, body)
+
+    def close(self, backend: Any) -> None:
+        self._surrogates.pop(backend, None)
+
+    def _tensor(self, array: Any) -> torch.Tensor:
         shape, dtype = list(array.shape[0 : array.rank]), DTYPES[array.dtype]
-        n_bytes = dtype.itemsize * int(torch.Size(shape).numel())
-        return torch.frombuffer(ffi.buffer(array.data, n_bytes), dtype=dtype).reshape(shape)
+        n_bytes = dtype.itemsize * torch.Size(shape).numel()
+        return torch.frombuffer(self._ffi.buffer(array.data, n_bytes), dtype=dtype).reshape(shape)
 
-    def told(error: Any, n_error: int, body: Callable[[], None]) -> int:
+    def _told(self, error: Any, n_error: int, body: Callable[[], None]) -> int:
         try:
             body()
         except Exception as found:  # a network may raise anything; the caller reads the text
             text = f"{type(found).__name__}: {found}".encode(errors="replace")[: n_error - 1] + b"\0"
-            ffi.memmove(error, text, len(text))
+            self._ffi.memmove(error, text, len(text))
             return 1
         return 0
-
-    @ffi.def_extern()
-    def sciml_backend_open(package: Any, device: int, n_runners: int, backend: Any, error: Any, n_error: int) -> int:
-        def body() -> None:
-            surrogate = sciml.load(Path(ffi.string(package).decode()).parent)
-            handle = ffi.new_handle(surrogate)
-            handles[handle] = surrogate
-            backend[0] = handle
-
-        return told(error, n_error, body)
-
-    @ffi.def_extern()
-    def sciml_backend_run(
-        backend: Any, inputs: Any, n_inputs: int, outputs: Any, n_outputs: int, error: Any, n_error: int
-    ) -> int:
-        def body() -> None:
-            surrogate: sciml.Surrogate = ffi.from_handle(backend)
-            given = {field.name: tensor(inputs[i]) for i, field in enumerate(surrogate.spec.inputs)}
-            with torch.no_grad():
-                found = surrogate(**given)
-            for i, field in enumerate(surrogate.spec.outputs):
-                wanted, got = tensor(outputs[i]), found[field.name]
-                if wanted.shape != got.shape:
-                    got_shape = tuple(got.shape)
-                    raise ValueError(f"output {field.name!r}: expected room for {got_shape}, got {tuple(wanted.shape)}")
-                wanted.copy_(got)
-
-        return told(error, n_error, body)
-
-    @ffi.def_extern()
-    def sciml_backend_to_host(backend: Any, array: Any, host: Any, error: Any, n_error: int) -> int:
-        def body() -> None:
-            raise ValueError("expected arrays in host memory, got a device pointer; copy it")
-
-        return told(error, n_error, body)
-
-    @ffi.def_extern()
-    def sciml_backend_close(backend: Any) -> None:
-        handles.pop(backend, None)
