@@ -56,7 +56,7 @@ def simulate(unit, x, **start_values):
     done = subprocess.run(
         [sys.executable, "-c", SIMULATE],
         input=json.dumps([str(unit), list(x), start_values]),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(unit.parent)},
         capture_output=True,
         text=True,
         check=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -76,10 +77,16 @@ def _write(surrogate: Surrogate, traced: Traced, path: Path, external: bool) -> 
     spec = surrogate.spec
     names = [field.name for field in spec.inputs], [field.name for field in spec.outputs]
     plain = traced.program.run_decompositions({torch.ops.aten.repeat_interleave.self_Tensor: _repeat_interleave})
-    with warnings.catch_warnings(record=True):  # of the exporter about itself
-        program = torch.onnx.export(plain, dynamo=True, input_names=names[0], output_names=names[1], verbose=False)
-    if program is None:
-        raise ValueError("onnx: expected a program from the exporter, got none; update torch and onnxscript")
+    options: dict[str, Any] = {"dynamo": True, "input_names": names[0], "output_names": names[1], "verbose": False}
+    try:
+        with warnings.catch_warnings(record=True):  # of the exporter about itself
+            # ONNX Runtime optimizes what it loads; the exporter's own optimizer stumbles over splits.
+            program: Any = torch.onnx.export(plain, **options, optimize=False)
+    except Exception as error:  # the exporter's own kinds are private
+        found = re.search(r"OpOverload\(op='([^']+)'", str(error))
+        got = found[1] if found else type(error).__name__
+        name = f"{surrogate.network.registered!r}"
+        raise ValueError(f"onnx: expected operations that ONNX has, got {got} in {name}; use --to c") from error
     manifest = {
         "surrogate": surrogate.network.registered,
         "spec": spec.to_json(),
