@@ -62,7 +62,7 @@ class Hooks:
 
     @hookspec
     def sciml_couplings(self) -> list[Registration]:  # type: ignore[empty-body]
-        """Return export targets; a target is a function (surrogate, path) that writes a callable artefact.
+        """Return export targets; a target is a function (surrogate, path, *, sizes=None) that writes what others call.
 
         Where the name ends in ".check", it is a function (surrogate, n_calls) that returns checks of that target.
         """

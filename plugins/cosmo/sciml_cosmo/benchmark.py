@@ -36,5 +36,5 @@ def benchmark(config: CosmoConfig, run: Run) -> Results:
         report.section(f"Task {task}", f"Its own report is `tasks/{task}/report.html`.")
         report.table(("key", "value"), [[key, value] for key, value in results.metrics.items()])
         results.report.write(run.folder / "tasks" / task)
-        metrics, surrogate = metrics | results.metrics, results.surrogate
+        metrics, surrogate = {**metrics, **results.metrics}, results.surrogate
     return Results(metrics, report, surrogate)

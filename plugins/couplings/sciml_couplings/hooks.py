@@ -18,7 +18,7 @@ def sciml_couplings() -> list[Registration]:
     return [
         Registration("couplings.c", "sciml_couplings.c_export:to_c", "C, C++ and Fortran programs, compiled"),
         Registration(
-            "couplings.cffi", "sciml_couplings.cffi_embed:to_cffi", "The same header, run by Python", ("cffi",)
+            "couplings.cffi", "sciml_couplings.cffi_embed:to_cffi", "The same header, run by Python", ("cffi",), "cffi"
         ),
         Registration("couplings.onnx", "sciml_couplings.onnx_export:export_onnx", "ONNX model", *ONNX),
         Registration("couplings.fmu", "sciml_couplings.fmu:export_fmu", "FMI 2 co-simulation unit", *FMI),

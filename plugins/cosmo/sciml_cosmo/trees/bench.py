@@ -65,7 +65,7 @@ def measure_steps(run: Run, report: Report) -> dict[str, float]:
 
 def _geometric(tree: TreeBatch, seed: int) -> tuple[float, float]:
     """Return CPU seconds of the MPNN of torch-geometric's layers with our weights, and the largest difference."""
-    from torch_geometric.nn import GINConv, global_mean_pool  # type: ignore[import-untyped]
+    from torch_geometric.nn import GINConv, global_mean_pool
 
     ours = fresh(TreeMpnn, seed)
     layers = [GINConv(layer.get_submodule("body")) for layer in ours.layers]

@@ -38,7 +38,7 @@ class EdgeConvolution(nn.Module):
         source, target = graph.edge_index
         if form == "published":
             # seconds to import, and for the comparison only
-            from torch_geometric.utils import scatter  # type: ignore[import-untyped]
+            from torch_geometric.utils import scatter
 
             messages = self.of_node(nodes[source]) * self.of_edge(edges)
             return scatter(messages, target, dim=0, dim_size=len(nodes), reduce="mean")
