@@ -18,10 +18,11 @@ from sciml.cli.output import print_table
 @click.argument("name", metavar="NAME|ARTIFACT")
 @click.option("--target", help="Check a saved surrogate as called in this way; see the names in .check of sciml list.")
 @click.option("--calls", type=click.IntRange(1), default=10_000, show_default=True, help="Calls that must not leak.")
+@click.option("--size", "sizes", type=(str, int), multiple=True, help="Length of a free dimension: --size sensor 64.")
 @debug_option
-def check(name: str, target: str | None, calls: int) -> None:
+def check(name: str, target: str | None, calls: int, sizes: tuple[tuple[str, int], ...]) -> None:
     """Run the conformance kit on a registered experiment or operator, or on a saved surrogate."""
-    results = list(_checks(name) if target is None else _target_checks(name, target, calls))
+    results = list(_checks(name) if target is None else _target_checks(name, target, calls, dict(sizes)))
     print_table(
         ("CHECK", "RESULT", "DETAIL"), [[r.name, "passed" if r.passed else "failed", r.detail] for r in results]
     )
@@ -33,7 +34,7 @@ def check(name: str, target: str | None, calls: int) -> None:
         )
 
 
-def _target_checks(name: str, target: str, n_calls: int) -> list[Any]:
+def _target_checks(name: str, target: str, n_calls: int, sizes: dict[str, int]) -> list[Any]:
     from sciml.plugins import plugins
     from sciml.surrogate import load
 
@@ -41,7 +42,8 @@ def _target_checks(name: str, target: str, n_calls: int) -> list[Any]:
     names = {entry.rpartition(".")[2]: f"{entry}.check" for entry in found}
     if target not in names:
         raise ValueError(f"check: expected a target of {', '.join(sorted(names))}, got {target!r}; choose one")
-    results: list[Any] = plugins().resolve("couplings", names[target])(load(require_artifact(name)), n_calls)
+    checks = plugins().resolve("couplings", names[target])
+    results: list[Any] = checks(load(require_artifact(name)), n_calls, sizes=sizes or None)
     return results
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sciml.cli.artifacts import require_artifact
 from sciml.cli.errors import debug_option
 
 
@@ -13,9 +14,11 @@ from sciml.cli.errors import debug_option
 @click.argument("artifact")
 @click.option("--to", "target", required=True, help="Which kind of program is to call it; see sciml list couplings.")
 @click.option("--out", required=True, help="Where to write; must not exist.")
-@click.option("--size", "sizes", multiple=True, metavar="DIM=N", help="Length of a dimension that a trace must fix.")
+@click.option(
+    "--size", "sizes", type=(str, int), multiple=True, help="Length of a dimension that a trace must fix: --size x 64."
+)
 @debug_option
-def export(artifact: str, target: str, out: str, sizes: tuple[str, ...]) -> None:
+def export(artifact: str, target: str, out: str, sizes: tuple[tuple[str, int], ...]) -> None:
     """Write the saved surrogate ARTIFACT for another program."""
     from sciml.plugins import plugins
     from sciml.surrogate import load
@@ -27,14 +30,6 @@ def export(artifact: str, target: str, out: str, sizes: tuple[str, ...]) -> None
     path = Path(out)
     if path.exists():
         raise FileExistsError(f"export: expected a new place, got {out!r}, which exists; choose another or remove it")
-    lengths = dict(_length(text) for text in sizes)
     write = plugins().resolve("couplings", names.get(target, target))
-    write(load(artifact), path, **({"sizes": lengths} if lengths else {}))
+    write(load(require_artifact(artifact)), path, sizes=dict(sizes) or None)
     click.echo(f"written: {path}")
-
-
-def _length(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not (name and number.isdecimal() and int(number) >= 1):
-        raise ValueError(f"export --size: expected DIM=N with a whole number above 0, got {text!r}; write sensor=64")
-    return name, int(number)
