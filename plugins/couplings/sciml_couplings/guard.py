@@ -126,9 +126,7 @@ def _require_fit(spec: Spec, other: Spec) -> None:
     """Raise a ValueError unless an operator with the spec `other` can stand in for one with `spec`."""
     have = {field.name for field in spec.inputs}
     if needs := {field.name for field in other.inputs} - have:
-        raise ValueError(
-            f"guard: expected a fallback of the inputs {sorted(have)}, got one that needs {sorted(needs)}"
-        )
+        raise ValueError(f"guard: expected a fallback of the inputs {sorted(have)}, got one that needs {sorted(needs)}")
     found = {field.name: field for field in other.outputs}
     for field in spec.outputs:
         if field.name.endswith("_std") and field.name not in found:
@@ -137,6 +135,4 @@ def _require_fit(spec: Spec, other: Spec) -> None:
             got = f"dims {found[field.name].dims}" if field.name in found else "none"
             raise ValueError(f"guard: expected a fallback output {field.name!r} with dims {field.dims}, got {got}")
         if spec.batch_dim not in field.dims:
-            raise ValueError(
-                f"guard: expected outputs with the dim {spec.batch_dim!r}, got {field.name!r} without it"
-            )
+            raise ValueError(f"guard: expected outputs with the dim {spec.batch_dim!r}, got {field.name!r} without it")
