@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,12 +204,39 @@ def _verify(program: torch.export.ExportedProgram, surrogate: Surrogate, sizes: 
 
 def samples_of(surrogate: Surrogate, sizes: dict[str, Size]) -> Iterator[Tensors]:
     """Yield inputs with the free dimensions at their least sizes, and at other ones."""
-    for more in (0, 3):
+    for more in (0, 3, 24):
         chosen = {}
         for number, (dim, size) in enumerate(sizes.items()):
             wanted = size.least + (more + number if more else 0)
             chosen[dim] = size.fixed if size.fixed is not None else min(wanted, size.most or wanted)
         yield sample_tensors(surrogate, chosen[surrogate.spec.batch_dim], 2003 + more, chosen)
+
+
+def differences(
+    surrogate: Surrogate, sizes: dict[str, Size], call: Callable[[Tensors], Sequence[Any]]
+) -> dict[str, tuple[float, float]]:
+    """Return for each output the largest difference between `call` and the network, and the scale to judge it by.
+
+    The scale is the largest value of all draws: rounding in a quiet corner is that of the loud ones. A standard error
+    is rounded on the scale of what it belongs to.
+
+    Parameters
+    ----------
+    surrogate : whose network is right.
+    sizes : of a trace.
+    call : takes inputs by name and returns outputs in the order of the spec.
+    """
+    names = [field.name for field in surrogate.spec.outputs]
+    gaps, scales = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1e-30)
+    for given in samples_of(surrogate, sizes):
+        with torch.inference_mode():
+            wanted = Positional(surrogate)(given)
+        for name, a, other in zip(names, wanted, call(given), strict=True):
+            b = torch.as_tensor(other)
+            gap = (a - b).abs().where(~(a.isnan() & b.isnan()), 0) if a.shape == b.shape else torch.full((1,), math.nan)
+            gaps[name] = float(torch.stack([gap.max(), torch.tensor(gaps[name], dtype=gap.dtype)]).max())  # keeps NaN
+            scales[name] = max(scales[name], float(a.nan_to_num().abs().max()))
+    return {n: (gaps[n], max(scales[n], scales.get(n.removesuffix("_std"), 0.0))) for n in names}
 
 
 def compile_package(traced: Traced, path: Path) -> None:

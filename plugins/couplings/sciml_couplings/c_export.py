@@ -15,13 +15,12 @@ import torch
 from sciml import FieldSpec, Region, Surrogate
 from sciml.artifact import atomic_folder
 from sciml_couplings.aot import (
-    Positional,
     Size,
     Traced,
     compile_package,
+    differences,
     dtype_of,
     load_package,
-    samples_of,
     trace,
 )
 
@@ -62,15 +61,10 @@ def to_c(surrogate: Surrogate, path: str | Path, *, sizes: Mapping[str, int] | N
 
 def _require_parity(surrogate: Surrogate, traced: Traced, package: Path) -> None:
     compiled, tolerance = load_package(package), TOLERANCE[dtype_of(surrogate)]
-    for given in samples_of(surrogate, traced.sizes):
-        with torch.inference_mode():
-            wanted, found = Positional(surrogate)(given), compiled(given)
-        sizes = {field.name: float(a.abs().max()) for field, a in zip(surrogate.spec.outputs, wanted, strict=True)}
-        for field, a, b in zip(surrogate.spec.outputs, wanted, found, strict=True):
-            value = field.name.removesuffix("_std")  # a standard error is rounded on the scale of what it belongs to
-            scale = max(sizes.get(value, sizes[field.name]), sizes[field.name], 1e-30)
-            if not float((a - b).abs().max()) <= tolerance * scale:
-                raise ValueError(f"export: expected {field.name!r} of the compiled package as in Python, got others")
+    for name, (gap, scale) in differences(surrogate, traced.sizes, compiled).items():
+        if not gap <= tolerance * scale:
+            got = f"a difference of {gap:.1e} beside {scale:.1e}"
+            raise ValueError(f"export: expected {name!r} of the compiled package as in Python, got {got}; report it")
 
 
 def write_spec(surrogate: Surrogate, sizes: Mapping[str, Size], folder: Path, package: Path) -> None:
