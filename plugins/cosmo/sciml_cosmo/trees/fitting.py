@@ -20,6 +20,9 @@ from sciml_cosmo.trees.config import TrainingConfig
 from sciml_cosmo.trees.model import Answer, TreeModel
 from sciml_cosmo.trees.moments import QuadraticRidge
 
+Curve = tuple[tuple[int, float, float], ...]
+Loss = Callable[[nn.Module, torch.Generator], torch.Tensor]
+
 N_AT_ONCE = 128  # trees of a forward pass without gradients
 Splits = Mapping[str, NDArray[np.int64]]
 Model = TypeVar("Model", bound=TreeModel)
@@ -41,7 +44,7 @@ class Fitted:
     validation: Answer
     test: Answer
     cpu_s: float
-    curve: tuple[tuple[int, float, float], ...] = ()
+    curve: Curve = ()
 
 
 def targets_of(forest: Forest, trees: NDArray[np.int64]) -> torch.Tensor:
@@ -85,6 +88,20 @@ def train(model: TreeModel, forest: Forest, splits: Splits, config: TrainingConf
         residual = predict(module, forest, held_out).mean - targets_of(forest, held_out)
         return float((residual / module.target_spread).square().mean())
 
+    curve = descend(model, loss, validate, config, seed, checkpoint, update)
+    return finish(model, forest, splits, time.process_time() - began, curve)
+
+
+def descend(model: nn.Module, loss: Loss, validate: Callable[[nn.Module], float], config: TrainingConfig, seed: int,
+            checkpoint: Path | None = None, update: Callable[..., None] | None = None) -> Curve:  # fmt: skip
+    """Fit a network in place by AdamW, keep its best weights, and return (step, loss, validation or NaN) of each step.
+
+    Parameters
+    ----------
+    loss : of the network and a generator that draws the trees of the step.
+    validate : of the network; smaller is better.
+    checkpoint, update : as in `train`.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     options = FitOptions(cosine(config.n_steps, config.n_steps // 20), 1.0, validate, config.every, None, checkpoint)
     curve = []
@@ -92,7 +109,7 @@ def train(model: TreeModel, forest: Forest, splits: Splits, config: TrainingConf
         curve.append((state.step, state.loss, float("nan") if state.validation is None else state.validation))
         if update is not None:
             update(state.step, f"loss {state.loss:.3g}")
-    return finish(model, forest, splits, time.process_time() - began, tuple(curve))
+    return tuple(curve)
 
 
 def prepare(model: TreeModel, forest: Forest, trees: NDArray[np.int64]) -> None:
@@ -102,7 +119,7 @@ def prepare(model: TreeModel, forest: Forest, trees: NDArray[np.int64]) -> None:
 
 
 def finish(model: TreeModel, forest: Forest, splits: Splits, cpu_s: float,
-           curve: tuple[tuple[int, float, float], ...] = ()) -> Fitted:  # fmt: skip
+           curve: Curve = ()) -> Fitted:  # fmt: skip
     """Calibrate the standard deviations on the validation trees and answer for them and for the test trees."""
     model.calibrate(predict(model, forest, splits["val"]), targets_of(forest, splits["val"]))
     validation, test = (predict(model, forest, splits[name]) for name in ("val", "test"))

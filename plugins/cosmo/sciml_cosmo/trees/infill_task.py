@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from sciml import Results, Run
 from sciml.threads import one_core
-from sciml.training import FitOptions, cosine, count_parameters, fit, seeded
+from sciml.training import count_parameters, seeded
 from sciml_cosmo.forest import Forest
 from sciml_cosmo.trees.batch import Edges
 from sciml_cosmo.trees.classifier import MergerClassifier
 from sciml_cosmo.trees.config import InfillTaskConfig, TrainingConfig
 from sciml_cosmo.trees.data import Splits, open_forest, uneven
+from sciml_cosmo.trees.fitting import Curve, descend
 from sciml_cosmo.trees.infill import Infilled, infill
 from sciml_cosmo.trees.nearest import choose_neighbours, vote
 
@@ -79,7 +80,7 @@ class Row:
     test: NDArray[np.int64]
     n_number: int = 0
     cpu_s: float = 0.0
-    curve: tuple[tuple[int, float, float], ...] = ()
+    curve: Curve = ()
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,7 @@ def trained(config: InfillTaskConfig, run: Run, filled: Infilled, splits: Splits
 
 
 def train(model: MergerClassifier, graph: Graph, splits: Splits, config: TrainingConfig, seed: int,
-          checkpoint: Path | None = None, update: Callable[..., None] | None = None,
-          ) -> tuple[tuple[int, float, float], ...]:  # fmt: skip
+          checkpoint: Path | None = None, update: Callable[..., None] | None = None) -> Curve:  # fmt: skip
     """Fit a classifier in place by AdamW on the cross entropy of the virtual nodes; return its curve.
 
     *Source*: as CosmoBench (arXiv 2507.03707). *Departures*: a step sees some of the trees, and a cosine takes the
@@ -223,14 +223,7 @@ def train(model: MergerClassifier, graph: Graph, splits: Splits, config: Trainin
         assert isinstance(module, MergerClassifier)
         return float(nn.functional.cross_entropy(*held_out.logits(module)))
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    options = FitOptions(cosine(config.n_steps, config.n_steps // 20), 1.0, validate, config.every, None, checkpoint)
-    curve = []
-    for state in fit(model, loss, optimizer, n_steps=config.n_steps, seed=seed, options=options):
-        curve.append((state.step, state.loss, float("nan") if state.validation is None else state.validation))
-        if update is not None:
-            update(state.step, f"loss {state.loss:.3g}")
-    return tuple(curve)
+    return descend(model, loss, validate, config, seed, checkpoint, update)
 
 
 def _mask(n_tree: int, trees: NDArray[np.int64]) -> Tensor:

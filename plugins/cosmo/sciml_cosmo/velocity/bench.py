@@ -18,7 +18,7 @@ from sciml.executor import sweep
 from sciml.threads import one_core
 from sciml_cosmo.cloud import Cloud
 from sciml_cosmo.metrics import r2
-from sciml_cosmo.velocity.compare import Findings, explore, summarise
+from sciml_cosmo.velocity.compare import Findings, summarise
 from sciml_cosmo.velocity.config import VelocityConfig
 from sciml_cosmo.velocity.inverse_power import Basis
 from sciml_cosmo.velocity.published import VelocityGNN
@@ -35,17 +35,16 @@ STEPS = (
 )
 
 
-def measure(config: VelocityConfig, run: Run, report: Report) -> dict[str, float]:
-    """Measure steps and memory, and run the task; add sections to a report and return the numbers by name.
+def measure(findings: Findings, config: VelocityConfig, run: Run, report: Report) -> dict[str, float]:
+    """Measure steps and memory beside what the task found; add sections to a report and return the numbers by name.
 
     Parameters
     ----------
-    config : settings of the task.
+    findings, config : of the task.
     run : place, seed and progress.
     report : what is added to.
     """
     metrics = {**_measure_steps(run, report), **_measure_least_squares(run, report)}
-    findings = explore(config, run)
     found = summarise(findings)
     metrics |= found | {"velocity_gnn_r2_change": _precision(findings, config)}
     report.section(

@@ -19,7 +19,11 @@ def run_task(config: VelocityConfig, run: Run) -> Results:
     config : settings of the task.
     run : place, seed and progress.
     """
-    findings = explore(config, run)
+    return results_of(explore(config, run), run)
+
+
+def results_of(findings: Findings, run: Run) -> Results:
+    """Return numbers, report and surrogate of what the methods found."""
     metrics = summarise(findings)
     return Results(metrics, tell(findings, metrics), recommended(findings, metrics, run))
 
