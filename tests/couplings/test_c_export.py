@@ -23,8 +23,8 @@ from sciml_couplings.bench_c import build_program, example_error
 from sciml_couplings.c_export import to_c
 from sciml_fishery.policies import ConstantEscapement, ConstantMortality, HockeyStick, PredatorEscapement, TablePolicy
 from sciml_mfuq.engines import fit_engine
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.network import Input, MultiFidelity, Output
+from sciml_mfuq.study.functions import CASES
+from sciml_mfuq.surrogate import Input, MultiFidelity, Output
 from sciml_solvers.dcdm_net import DcdmNet
 from sciml_solvers.learned import LearnedCycle
 from sciml_solvers.mlpcg import MlpcgNet

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.adaptive import _Known, adapt, propose
-from sciml_mfuq.cokriging import fit_cokriging
-from sciml_mfuq.functions import CASES
+from sciml_mfuq.kriging.cokriging import fit_cokriging
+from sciml_mfuq.sampling.adaptive import _Known, adapt, propose
+from sciml_mfuq.study.functions import CASES
 
 
 @pytest.fixture(scope="module")

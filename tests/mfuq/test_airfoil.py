@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from sciml_mfuq.airfoil import Airfoil, coefficient_fields, input_fields, naca4, read_selig
-from sciml_mfuq.nektar import recorded_text
+from sciml_mfuq.simulators.airfoil import Airfoil, coefficient_fields, input_fields, naca4, read_selig
+from sciml_mfuq.simulators.nektar import recorded_text
 
 
 def area(points):

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from sciml_mfuq.chain import laminar_chain, level_of_runs
-from sciml_mfuq.cp_field import ANGLES, REYNOLDS, cp_field_pair
-from sciml_mfuq.nektar import nektar_table
-from sciml_mfuq.program import Execution
+from sciml_mfuq.fields.cp_field import ANGLES, REYNOLDS, cp_field_pair
 from sciml_mfuq.samples import Samples
+from sciml_mfuq.simulators.chain import laminar_chain, level_of_runs
+from sciml_mfuq.simulators.nektar import nektar_table
+from sciml_mfuq.simulators.program import Execution
 
 PRESENT = shutil.which("xfoil") and shutil.which("cc")
 real = pytest.mark.skipif(not PRESENT, reason="needs xfoil and a C compiler: apt-get install xfoil gcc")

@@ -7,9 +7,9 @@ import pytest
 from sciml_mfuq import choose as subject
 from sciml_mfuq.choose import HeldOut, best, choose, folds, hold_out
 from sciml_mfuq.engines import fit_engine
-from sciml_mfuq.functions import CASES
 from sciml_mfuq.model import evaluate
 from sciml_mfuq.samples import Samples
+from sciml_mfuq.study.functions import CASES
 
 
 @pytest.mark.parametrize(("n", "n_group"), [(3, 3), (8, 8), (9, 5), (150, 5), (151, 1)])

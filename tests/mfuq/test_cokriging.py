@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.cokriging import CoKriging, CoKrigingOptions, fit_cokriging
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.increment import GPOptions
+from sciml_mfuq.kriging.cokriging import CoKriging, CoKrigingOptions, fit_cokriging
+from sciml_mfuq.kriging.increment import GPOptions
 from sciml_mfuq.samples import Level, Samples
+from sciml_mfuq.study.functions import CASES
 
 ONE = np.array([[0.0, 1.0]])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.composite import Composite, CompositeOptions, Stage, fit_composite
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.nets import NetOptions
+from sciml_mfuq.networks.composite import Composite, CompositeOptions, Stage, fit_composite
+from sciml_mfuq.networks.nets import NetOptions
 from sciml_mfuq.samples import Level, Samples
+from sciml_mfuq.study.functions import CASES
 
 from sciml.training import seeded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.ensembles import (
+from sciml_mfuq.networks.ensembles import (
     DeepEnsemble,
     DeepEnsembleOptions,
     Dropout,
@@ -14,8 +14,8 @@ from sciml_mfuq.ensembles import (
     fit_dropout,
     fit_plain_ensemble,
 )
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.nets import NetOptions
+from sciml_mfuq.networks.nets import NetOptions
+from sciml_mfuq.study.functions import CASES
 
 from sciml.training import seeded
 from sciml.uncertainty import combine

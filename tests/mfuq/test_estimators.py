@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats as st
-from sciml_mfuq.acv import acv, acv_plan
-from sciml_mfuq.estimators import Estimate, control_variate, monte_carlo, variance_terms
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.groups import Plan, group_variance, pilot_covariance
-from sciml_mfuq.laws import Law
-from sciml_mfuq.mfmc import mfmc, mfmc_ratios
-from sciml_mfuq.mlblue import blue_plan, mlblue
-from sciml_mfuq.repeated import control_variate_repeats, cv_rmse_over_mc
+from sciml_mfuq.estimators.acv import acv, acv_plan
+from sciml_mfuq.estimators.estimate import Estimate, control_variate, monte_carlo, variance_terms
+from sciml_mfuq.estimators.groups import Plan, group_variance, pilot_covariance
+from sciml_mfuq.estimators.mfmc import mfmc, mfmc_ratios
+from sciml_mfuq.estimators.mlblue import blue_plan, mlblue
+from sciml_mfuq.estimators.repeated import control_variate_repeats, cv_rmse_over_mc
+from sciml_mfuq.propagation.laws import Law
+from sciml_mfuq.study.functions import CASES
 
 COVARIANCE = np.array([[4.0, 2.7, 1.6], [2.7, 2.25, 1.2], [1.6, 1.2, 1.44]])
 COSTS = np.array([1.0, 0.1, 0.005])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sciml_mfuq.field_modes import fit_fields, modes_of
+from sciml_mfuq.fields.modes import fit_fields, modes_of
 from sciml_mfuq.model import evaluate
 from sciml_mfuq.samples import Level, Samples
 

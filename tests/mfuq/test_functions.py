@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sciml_mfuq.functions import (
+from sciml_mfuq.study.functions import (
     CASES,
     borehole,
     borehole_low,

@@ -6,13 +6,13 @@ import gpytorch
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq import process as process_module
-from sciml_mfuq.covariance import Kernel, cholesky
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.gp import GPOptions, fit_gp
-from sciml_mfuq.process import Process
-from sciml_mfuq.reml import Likelihood, Runs
+from sciml_mfuq.kriging import process as process_module
+from sciml_mfuq.kriging.covariance import Kernel, cholesky
+from sciml_mfuq.kriging.gp import GPOptions, fit_gp
+from sciml_mfuq.kriging.process import Process
+from sciml_mfuq.kriging.reml import Likelihood, Runs
 from sciml_mfuq.samples import Level, Samples
+from sciml_mfuq.study.functions import CASES
 
 
 def runs_of(n_run=14, n_column=2, seed=3):

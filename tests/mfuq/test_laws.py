@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.stats as st
-from sciml_mfuq.laws import Law
+from sciml_mfuq.propagation.laws import Law
 from scipy.special import ndtri
 
 MARGINALS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.gp import GPOptions
-from sciml_mfuq.nargp import DEFAULT, NARGP, NODES, NARGPOptions, fit_nargp
+from sciml_mfuq.kriging.gp import GPOptions
+from sciml_mfuq.kriging.nargp import DEFAULT, NARGP, NODES, NARGPOptions, fit_nargp
+from sciml_mfuq.study.functions import CASES
 
 
 def error_of(name, seed, options=DEFAULT):

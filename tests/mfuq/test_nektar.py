@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from sciml_datasets import check_card, open_store, read_card, write_card
-from sciml_mfuq import nektar
-from sciml_mfuq.nektar import STD, Nektar, RecordedNektar, nektar_table, recorded_text
-from sciml_mfuq.nektar_data import NACA0012
-from sciml_mfuq.nektar_forces import Forces, UnfinishedRun, read_forces
-from sciml_mfuq.nektar_session import Discretization, session_xml
-from sciml_mfuq.program import Execution
-from sciml_mfuq.simulator import GarbledOutput, MissingProgram, ProgramCrashed, ProgramTimeout
+from sciml_mfuq.simulators import nektar
+from sciml_mfuq.simulators.nektar import STD, Nektar, RecordedNektar, nektar_table, recorded_text
+from sciml_mfuq.simulators.nektar_data import NACA0012
+from sciml_mfuq.simulators.nektar_forces import Forces, UnfinishedRun, read_forces
+from sciml_mfuq.simulators.nektar_session import Discretization, session_xml
+from sciml_mfuq.simulators.program import Execution
+from sciml_mfuq.simulators.simulator import GarbledOutput, MissingProgram, ProgramCrashed, ProgramTimeout
 
 from sciml.testing import assert_all, check_dataset, check_operator
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.graph import parents_of
-from sciml_mfuq.net_fit import Data, fit_ensemble, fold_error, member_rows, squared_loss
-from sciml_mfuq.nets import Ensemble, NetOptions, Nets
-from sciml_mfuq.polynomials import least_squares, legendre, products, sparse_trend
+from sciml_mfuq.networks.graph import parents_of
+from sciml_mfuq.networks.net_fit import Data, fit_ensemble, fold_error, member_rows, squared_loss
+from sciml_mfuq.networks.nets import Ensemble, NetOptions, Nets
+from sciml_mfuq.networks.polynomials import least_squares, legendre, products, sparse_trend
+from sciml_mfuq.study.functions import CASES
 
 from sciml.training import seeded
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from sciml_mfuq.engines import ENGINES, fit_engine
-from sciml_mfuq.functions import CASES
 from sciml_mfuq.model import evaluate
-from sciml_mfuq.network import Decoder, Input, MultiFidelity, Output
+from sciml_mfuq.study.functions import CASES
+from sciml_mfuq.surrogate import Decoder, Input, MultiFidelity, Output
 from sciml_mfuq.tables import to_dataset
 
 from sciml import Surrogate, load

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from sciml_mfuq.airfoil import naca4
-from sciml_mfuq.neuralfoil import NeuralFoil
+from sciml_mfuq.simulators.airfoil import naca4
+from sciml_mfuq.simulators.neuralfoil import NeuralFoil
 
 from sciml.testing import assert_all, check_operator
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from sciml_mfuq.program import Execution, file_digest, find_program, in_parallel, run_program
+from sciml_mfuq.simulators.program import Execution, file_digest, find_program, in_parallel, run_program
 
 from sciml.progress import Progress
 

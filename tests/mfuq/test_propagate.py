@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats as st
-from sciml_mfuq.density import kernel_density, silverman
-from sciml_mfuq.distribution import MOMENTS
-from sciml_mfuq.laws import Law
-from sciml_mfuq.moments import Moments
-from sciml_mfuq.propagate import propagate
+from sciml_mfuq.propagation.density import kernel_density, silverman
+from sciml_mfuq.propagation.distribution import MOMENTS
+from sciml_mfuq.propagation.laws import Law
+from sciml_mfuq.propagation.moments import Moments
+from sciml_mfuq.propagation.propagate import propagate
 
 NORMALS = Law({"a": st.norm(1, 2), "b": st.norm(-3, 1), "c": st.norm(0, 2)})
 ISHIGAMI = Law.uniform(np.tile([[-np.pi, np.pi]], (3, 1)))

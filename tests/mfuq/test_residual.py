@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.increment import GPOptions
-from sciml_mfuq.links import Evidence, fit_link
-from sciml_mfuq.nets import NetOptions
-from sciml_mfuq.residual import Residual, ResidualOptions, fit_residual
+from sciml_mfuq.kriging.increment import GPOptions
+from sciml_mfuq.networks.links import Evidence, fit_link
+from sciml_mfuq.networks.nets import NetOptions
+from sciml_mfuq.networks.residual import Residual, ResidualOptions, fit_residual
 from sciml_mfuq.samples import Level, Samples
+from sciml_mfuq.study.functions import CASES
 
 QUICK = ResidualOptions(
     low="net", net=NetOptions(n_adam=100, n_lbfgs=100, width=16), process=GPOptions(n_draw=4, kernel="matern52")

@@ -8,10 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
-from sciml_mfuq.compare import Comparison, over_best
-from sciml_mfuq.config import PRESETS
-from sciml_mfuq.functions import CASES
-from sciml_mfuq.study import Task, assess, judged
+from sciml_mfuq.study.assess import Task, assess, judged
+from sciml_mfuq.study.compare import Comparison, over_best
+from sciml_mfuq.study.config import PRESETS
+from sciml_mfuq.study.functions import CASES
 
 import sciml
 from sciml.config import configure

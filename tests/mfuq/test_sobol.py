@@ -7,9 +7,9 @@ import importlib.util
 import numpy as np
 import pytest
 import scipy.stats as st
-from sciml_mfuq.functions import BOREHOLE_INPUTS, CASES, borehole
-from sciml_mfuq.laws import Law
-from sciml_mfuq.sobol import sobol_indices
+from sciml_mfuq.propagation.laws import Law
+from sciml_mfuq.propagation.sobol import sobol_indices
+from sciml_mfuq.study.functions import BOREHOLE_INPUTS, CASES, borehole
 
 ISHIGAMI = Law.uniform(np.tile([[-np.pi, np.pi]], (3, 1)))
 FIRST, TOTAL = (0.3139, 0.4424, 0.0), (0.5576, 0.4424, 0.2437)

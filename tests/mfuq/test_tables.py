@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from sciml_mfuq.network import Input, Output
+from sciml_mfuq.surrogate import Input, Output
 from sciml_mfuq.tables import operator_function, samples_of, to_dataset, to_matrix
 
 from sciml import FieldSpec, Operator, Spec

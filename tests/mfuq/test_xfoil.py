@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from sciml_mfuq import program, xfoil, xfoil_shim
-from sciml_mfuq.airfoil import naca4
-from sciml_mfuq.program import Execution
-from sciml_mfuq.simulator import (
+from sciml_mfuq.simulators import program, xfoil, xfoil_shim
+from sciml_mfuq.simulators.airfoil import naca4
+from sciml_mfuq.simulators.program import Execution
+from sciml_mfuq.simulators.simulator import (
     GarbledOutput,
     MissingCompiler,
     MissingProgram,
@@ -21,8 +21,8 @@ from sciml_mfuq.simulator import (
     ProgramTimeout,
     converged_only,
 )
-from sciml_mfuq.xfoil import Flow, Numerics, Xfoil, XfoilPressure
-from sciml_mfuq.xfoil_output import read_nodes, read_polar, read_pressure
+from sciml_mfuq.simulators.xfoil import Flow, Numerics, Xfoil, XfoilPressure
+from sciml_mfuq.simulators.xfoil_output import read_nodes, read_polar, read_pressure
 
 from sciml.testing import assert_all, check_operator
 

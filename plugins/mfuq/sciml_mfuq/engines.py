@@ -32,13 +32,15 @@ class Engine:
 
 
 ENGINES: dict[str, Engine] = {
-    "gp": Engine("kriging of the truth alone", "sciml_mfuq.gp", "fit_gp", "GPPredictor"),
-    "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.cokriging", "fit_cokriging", "CoKriging", True),
-    "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.nargp", "fit_nargp", "NARGP", True),
-    "composite": Engine("composite network", "sciml_mfuq.composite", "fit_composite", "Composite"),
-    "residual": Engine("network and GP of the rest", "sciml_mfuq.residual", "fit_residual", "Residual", True),
-    "deep_ensemble": Engine("networks of the truth alone", "sciml_mfuq.ensembles", "fit_deep_ensemble", "DeepEnsemble"),
-    "dropout": Engine("dropout, truth alone", "sciml_mfuq.ensembles", "fit_dropout", "Dropout"),
+    "gp": Engine("kriging of the truth alone", "sciml_mfuq.kriging.gp", "fit_gp", "GPPredictor"),
+    "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.kriging.cokriging", "fit_cokriging", "CoKriging", True),
+    "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.kriging.nargp", "fit_nargp", "NARGP", True),
+    "composite": Engine("composite network", "sciml_mfuq.networks.composite", "fit_composite", "Composite"),
+    "residual": Engine("network and GP of the rest", "sciml_mfuq.networks.residual", "fit_residual", "Residual", True),
+    "deep_ensemble": Engine(
+        "networks of the truth alone", "sciml_mfuq.networks.ensembles", "fit_deep_ensemble", "DeepEnsemble"
+    ),
+    "dropout": Engine("dropout, truth alone", "sciml_mfuq.networks.ensembles", "fit_dropout", "Dropout"),
 }
 CANDIDATES = ("gp", "cokriging", "nargp", "residual")
 """Engines among which the automatic choice is made by default."""

@@ -11,25 +11,29 @@ SCIML_API = ">=1,<2"
 def sciml_experiments() -> list[Registration]:
     """Register `sciml run mfuq`."""
     about = "Several fidelities of functions and of an aerofoil: predictions, intervals, distributions"
-    return [Registration("mfuq", "sciml_mfuq.experiment:MultiFidelityUq", about)]
+    return [Registration("mfuq", "sciml_mfuq.study.experiment:MultiFidelityUq", about)]
 
 
 @hookimpl
 def sciml_operators() -> list[Registration]:
     """Register the simulators of an aerofoil."""
     return [
-        Registration("mfuq.xfoil", "sciml_mfuq.xfoil:Xfoil", "Lift, drag and moment by XFOIL"),
-        Registration("mfuq.xfoil_pressure", "sciml_mfuq.xfoil:XfoilPressure", "Pressure on an aerofoil by XFOIL"),
+        Registration("mfuq.xfoil", "sciml_mfuq.simulators.xfoil:Xfoil", "Lift, drag and moment by XFOIL"),
+        Registration(
+            "mfuq.xfoil_pressure", "sciml_mfuq.simulators.xfoil:XfoilPressure", "Pressure on an aerofoil by XFOIL"
+        ),
         Registration(
             "mfuq.neuralfoil",
-            "sciml_mfuq.neuralfoil:NeuralFoil",
+            "sciml_mfuq.simulators.neuralfoil:NeuralFoil",
             "Lift and drag by NeuralFoil",
             ("neuralfoil",),
             "airfoil",
         ),
-        Registration("mfuq.nektar", "sciml_mfuq.nektar:Nektar", "Lift and drag by the Nektar++ solver"),
+        Registration("mfuq.nektar", "sciml_mfuq.simulators.nektar:Nektar", "Lift and drag by the Nektar++ solver"),
         Registration(
-            "mfuq.recorded", "sciml_mfuq.nektar:RecordedNektar", "Recorded Nektar++ runs of NACA 0012, Re 1000"
+            "mfuq.recorded",
+            "sciml_mfuq.simulators.nektar:RecordedNektar",
+            "Recorded Nektar++ runs of NACA 0012, Re 1000",
         ),
     ]
 
@@ -38,7 +42,7 @@ def sciml_operators() -> list[Registration]:
 def sciml_surrogates() -> list[Registration]:
     """Register the surrogate of all engines."""
     return [
-        Registration("mfuq.model", "sciml_mfuq.network:MultiFidelity", "Outputs and errors from several fidelities")
+        Registration("mfuq.model", "sciml_mfuq.surrogate:MultiFidelity", "Outputs and errors from several fidelities")
     ]
 
 
@@ -46,5 +50,7 @@ def sciml_surrogates() -> list[Registration]:
 def sciml_datasets() -> list[Registration]:
     """Register recorded runs."""
     return [
-        Registration("mfuq.nektar", "sciml_mfuq.nektar_data:NACA0012", "Recorded Nektar++ runs of NACA 0012, Re 1000")
+        Registration(
+            "mfuq.nektar", "sciml_mfuq.simulators.nektar_data:NACA0012", "Recorded Nektar++ runs of NACA 0012, Re 1000"
+        )
     ]

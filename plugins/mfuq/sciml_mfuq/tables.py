@@ -9,8 +9,8 @@ import xarray as xr
 
 from sciml.fields import convert_units
 from sciml.operator import Operator
-from sciml_mfuq.network import Input, Output
 from sciml_mfuq.samples import Array, Level, Samples
+from sciml_mfuq.surrogate import Input, Output
 
 
 def to_dataset(inputs: Sequence[Input], x: Array) -> xr.Dataset:

@@ -1,0 +1,1 @@
+"""Unbiased estimates of a mean over several fidelities, and their trials."""

@@ -1,0 +1,1 @@
+"""Outputs that are fields: modes, and the pressure on an aerofoil."""

@@ -1,0 +1,1 @@
+"""Gaussian processes: of the truth alone, recursive co-kriging, nonlinear auto-regression, and what they share."""

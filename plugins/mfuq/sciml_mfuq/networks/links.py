@@ -1,0 +1,228 @@
+"""What one level adds to what is known of the cheaper ones: a trend in them and a Gaussian process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sciml_mfuq.kriging.increment import GPOptions, assemble, draws, fitted_rows, most_likely
+from sciml_mfuq.kriging.process import Posterior, Process
+from sciml_mfuq.kriging.reml import Likelihood, Runs
+from sciml_mfuq.networks.polynomials import least_squares, products, sparse_trend
+
+N_LINEAR = 64
+"""Up to so many runs the trend is linear."""
+N_COMPARED = 320
+"""Up to so many runs both kinds of correlation are tried, beyond that the Matern one is taken."""
+N_AVERAGED = 64
+"""Up to so many runs the parameters of the process are averaged over."""
+LEARNS_FROM = 12
+"""Runs from which a part of the truth that no smooth function explains is told apart."""
+ROOT12 = 12**0.5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Runs of one level with what is known of the cheaper ones there.
+
+    Parameters
+    ----------
+    x : (run, input), raw units.
+    low : (run, low), what the cheaper levels say, and their slopes where wanted.
+    y, noise : (run,), values and known noise variance.
+    box : (input, 2).
+    """
+
+    x: Tensor
+    low: Tensor
+    y: Tensor
+    noise: Tensor
+    box: Tensor
+
+
+class Link(nn.Module):
+    r"""A level given the cheaper ones: ``y = beta^T b(v) + g(v)``, v the inputs x and the cheaper levels f, scaled.
+
+    g is a Gaussian process with a Matern-5/2 or Gaussian correlation of a length-scale for each column of v, b a
+    constant and the polynomial `terms`, beta unknown, its prior flat for the constant and the cheaper levels.
+    What is known of f only up to a variance is passed on:
+
+        mean = m(x, f),   variance = V(x, f) + sum_p ((m(x, f + s_p) - m(x, f - s_p)) / 2)^2 + excess
+
+    with V and m of the process and s_p the standard deviation of f_p. The learned variance of single runs is mostly
+    the error of f, which is passed on already; `excess` is what it exceeds that by, in the mean of the runs.
+
+    Parameters
+    ----------
+    n_input, n_low : numbers of inputs and of columns of the cheaper levels.
+    n_term : terms of the trend.
+    process : configuration of the Gaussian process.
+    """
+
+    box: Tensor
+    centre: Tensor
+    width: Tensor
+    terms: Tensor
+    offset: Tensor
+    scale: Tensor
+    excess: Tensor
+
+    def __init__(self, n_input: int, n_low: int, n_term: int, process: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.n_input, self.n_low = n_input, n_low
+        self.process = Process.build(**process)
+        floats = {"box": (n_input, 2), "centre": (n_low,), "width": (n_low,), "offset": (), "scale": (), "excess": ()}
+        for name, shape in floats.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("terms", torch.zeros(n_term, 4, dtype=torch.long))
+        self._solved: tuple[Posterior, Tensor] | None = None
+        self.register_load_state_dict_post_hook(lambda module, keys: module.forget())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain JSON values."""
+        sizes = {"n_input": self.n_input, "n_low": self.n_low, "n_term": len(self.terms)}
+        return {**sizes, "process": self.process.config}
+
+    def forget(self) -> None:
+        """Drop what was computed from the buffers."""
+        self._solved = None
+
+    def scaled(self, x: Tensor, low: Tensor) -> Tensor:
+        """Return v (batch, input + low), of about unit width around zero."""
+        return torch.cat(
+            [(x - self.box[:, 0]) / (self.box[:, 1] - self.box[:, 0]) - 0.5, (low - self.centre) / self.width], 1
+        )
+
+    def forward(self, x: Tensor, low: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance (batch,).
+
+        Parameters
+        ----------
+        x : (batch, input).
+        low : (batch, low), the parents, then their slopes.
+        variance : (batch, parent), up to which the parents are known.
+        """
+        posterior, weight = self._posterior()
+        v = self.scaled(x, low)
+        belief = posterior.at(v, self._basis(v))
+        total = belief.variance + self.excess
+        for number in range(variance.shape[1]):
+            total = total + self._passed_on(weight, v, number, variance[:, number])
+        return self.offset + self.scale * belief.mean, self.scale.square() * total
+
+    def left_out(self) -> float:
+        """Return the root mean squared error of the runs, each predicted from the others, in the unit of y."""
+        process = self.process
+        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision)
+        residual, _ = Likelihood(process.kernel, runs, process.learns_noise).leave_one_out(process.theta.mean(0))
+        return float(self.scale * (residual.square() - process.noise).mean().clamp_min(0).sqrt())
+
+    def _basis(self, v: Tensor) -> Tensor:
+        return basis_of(v, self.terms)
+
+    def _posterior(self) -> tuple[Posterior, Tensor]:
+        """Return the posterior and the weights (draw, anchor) with which its mean is ``k(x, anchor) weight``."""
+        if self._solved is None:
+            posterior = self.process.given()
+            weight = posterior.trend.rest[..., None]
+            if posterior.inner is not None:
+                weight = torch.linalg.solve_triangular(posterior.inner.mT, weight, upper=True)
+            self._solved = posterior, torch.linalg.solve_triangular(posterior.factor.mT, weight, upper=True)[..., 0]
+        return self._solved
+
+    def _mean(self, weight: Tensor, v: Tensor) -> Tensor:
+        posterior, _ = self._posterior()
+        kernel = self.process.kernel(self.process.theta[:, : self.process.kernel.n_parameter], v, posterior.anchors)
+        return ((kernel @ weight[..., None])[..., 0] + posterior.trend.beta @ self._basis(v).T).mean(0)
+
+    def _passed_on(self, weight: Tensor, v: Tensor, number: int, variance: Tensor) -> Tensor:
+        """Return the variance (batch,) that comes from a parent, by a difference over its standard deviation."""
+        column = self.n_input + number
+        step = torch.zeros_like(v)
+        step[:, column] = 1
+        step = step * (variance.clamp_min(1e-24).sqrt() / self.width[number])[:, None]
+        return (0.5 * (self._mean(weight, v + step) - self._mean(weight, v - step))).square()
+
+
+def basis_of(v: Tensor, terms: Tensor) -> Tensor:
+    """Return a constant and the terms (batch, 1 + term) at scaled points v (batch, column) of unit width."""
+    return torch.cat([v.new_ones(len(v), 1), products(2 * v, terms)], 1)
+
+
+def precision_of(terms: Tensor, n_input: int) -> Tensor:
+    """Return the precision (1 + term,) of the prior of the trend's coefficients, for a target of unit variance.
+
+    All terms together have the variance of the target, the constant and the parents themselves are free.
+    """
+    is_parent = (terms[:, 0] >= n_input) & (terms[:, 1] == 1) & (terms[:, 3] == 0)
+    precision = torch.where(is_parent, 0.0, float((~is_parent).sum())).to(torch.float64)
+    return torch.cat([precision.new_zeros(1), precision])
+
+
+def linear_terms(columns: Sequence[int]) -> Tensor:
+    """Return the terms (term, 4) that are the given columns themselves."""
+    return torch.tensor([[c, 1, 0, 0] for c in columns], dtype=torch.long).reshape(-1, 4)
+
+
+def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int) -> Link:
+    """Fit what a level adds to the cheaper ones.
+
+    Parameters
+    ----------
+    evidence : the runs.
+    variance : (run, parent), up to which the cheaper levels are known there.
+    options : of the process.
+    seed : of its draws.
+    """
+    n_input, n_low, n_run = evidence.x.shape[1], evidence.low.shape[1], len(evidence.y)
+    centre = evidence.low.mean(0)
+    spread = (evidence.low - centre).square().mean(0).sqrt()
+    width = ROOT12 * torch.where(spread > 0, spread, torch.ones_like(spread))
+    x = (evidence.x - evidence.box[:, 0]) / (evidence.box[:, 1] - evidence.box[:, 0]) - 0.5
+    v = torch.cat([x, (evidence.low - centre) / width], 1)
+    offset, scale = evidence.y.mean(), evidence.y.std().clamp_min(1e-12 * evidence.y.abs().max().clamp_min(1e-300))
+    target, noise = (evidence.y - offset) / scale, evidence.noise / scale.square()
+    is_few = n_run <= N_COMPARED
+    options = replace(
+        options,
+        kernel=options.kernel if is_few or options.kernel != "auto" else "matern52",
+        noise="learned" if n_run >= LEARNS_FROM else "none",
+        n_draw=options.n_draw if n_run <= N_AVERAGED else 0,
+    )
+    generator = np.random.default_rng([seed, 7])
+    rows = fitted_rows(n_run, options, generator)
+    columns = (tuple(range(n_input + n_low)),)
+    terms = trend_terms(v, target, n_input, variance.shape[1])
+    runs = Runs(v, basis_of(v, terms), target, noise, precision_of(terms, n_input))
+    likelihood, mode = most_likely(runs.some(rows), columns, options, generator)
+    process = assemble(likelihood, draws(likelihood, mode, len(rows), options, generator), runs, options)
+    link = Link(n_input, n_low, len(terms), process.config)
+    link.process, link.terms = process, terms
+    link.box, link.centre, link.width, link.offset, link.scale = evidence.box, centre, width, offset, scale
+    learned = (process.noise_variance - process.noise.mean()).clamp_min(0)
+    with torch.no_grad():
+        _, weight = link._posterior()
+        known = sum(
+            (link._passed_on(weight, v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0
+        )
+    link.excess = (learned - known).clamp_min(0)
+    return link
+
+
+def trend_terms(v: Tensor, target: Tensor, n_input: int, n_parent: int) -> Tensor:
+    """Return the terms (term, 4) of the trend.
+
+    They are the inputs and the parents; or, of many runs, a sparse polynomial of them, if it predicts left-out runs
+    better.
+    """
+    linear = linear_terms(list(range(n_input + n_parent)))
+    if len(target) <= N_LINEAR:
+        return linear
+    sparse = sparse_trend(2 * v, target)
+    return sparse.terms if sparse.error < least_squares(2 * v, linear, target)[2] else linear

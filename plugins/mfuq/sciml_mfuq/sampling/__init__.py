@@ -1,0 +1,1 @@
+"""Which run to buy next, and its race against hypercubes."""

@@ -1,0 +1,87 @@
+"""Adaptive sampling against Latin hypercubes of the same cost: errors as runs are bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sciml_mfuq.kriging.cokriging import fit_cokriging
+from sciml_mfuq.model import Predictor, evaluate, relative_error
+from sciml_mfuq.samples import Array
+from sciml_mfuq.sampling.adaptive import adapt
+from sciml_mfuq.study.functions import Case
+
+START = {"park": (30, 5)}
+"""Runs of each level to begin with, where they are fewer than usual."""
+MOST_RUNS = 64
+"""Runs bought between two fits, however cheap they are."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Errors relative to the norm of the truth over the cost of the runs, (step,) each."""
+
+    adaptive: tuple[Array, Array]
+    fixed: tuple[Array, Array]
+
+    @property
+    def cost_ratio(self) -> float:
+        """Cost at which adaptive sampling has the error of the largest hypercube, over that of the hypercube.
+
+        Interpolated in logarithms between steps after the last one above that error; infinity if it never has it.
+        """
+        goal, cost_fixed = self.fixed[1][-1], self.fixed[0][-1]
+        cost, error = self.adaptive
+        below = error <= goal
+        if not below[-1]:
+            return float("inf")
+        first = len(below) - int(np.argmin(below[::-1])) if not below.all() else 0
+        if first == 0:
+            return float(cost[0] / cost_fixed)
+        a, b = np.log(error[first - 1 : first + 1])
+        part = (a - np.log(goal)) / (a - b)
+        return float(np.exp((1 - part) * np.log(cost[first - 1]) + part * np.log(cost[first])) / cost_fixed)
+
+
+def race(
+    case: Case, *, factor: float, n_step: int, seed: int, n_test: int, watch: Callable[[int], None] = lambda _: None
+) -> Race:
+    """Start both with the same small design, and let the cost grow up to `factor` times.
+
+    Parameters
+    ----------
+    case : the function.
+    factor : largest cost over that of the first design, which is that of `START`, or else the usual one.
+    n_step : fits on the way there.
+    seed : of designs and fits.
+    n_test : fresh points on which errors are measured.
+    watch : called with the number of fits done.
+    """
+    x = case.test_points(n_test, seed)
+    truth = case.levels[-1](x)
+
+    def error(model: Predictor) -> float:
+        return relative_error(evaluate(model, x)[0], truth)
+
+    start = START.get(case.name, case.counts)
+    first = case.sample(seed, start)
+    budget, fixed = factor * first.cost, list[tuple[float, float]]()
+    for number, scale in enumerate(np.linspace(1.0, factor, n_step)):
+        counts = tuple(int(scale * n) for n in start)
+        samples = case.sample(seed, counts)
+        fixed.append((samples.cost, error(fit_cokriging(samples, seed=seed))))
+        watch(number + 1)
+    step_cost = max(case.costs[-1], (budget - first.cost) / n_step)
+    found = []
+    bought = adapt(first, case.levels, budget=budget, seed=seed, n_batch=MOST_RUNS, step_cost=step_cost)
+    for number, step in enumerate(bought):
+        found.append((step.samples.cost, error(step.model)))
+        watch(n_step + number + 1)
+    return Race(_columns(found), _columns(fixed))
+
+
+def _columns(rows: list[tuple[float, float]]) -> tuple[Array, Array]:
+    cost, error = np.array(rows).T
+    return cost, error

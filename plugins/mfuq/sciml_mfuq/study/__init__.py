@@ -1,0 +1,1 @@
+"""The experiment and the bench: test functions, engines side by side, reports."""
