@@ -12,7 +12,7 @@ from sciml_kernels.pattern import resolve
 from sciml_kernels.precision import TOLERANCES
 
 Inputs = dict[str, Any]
-Maker = Callable[[torch.Generator, Mapping[str, int], torch.dtype, torch.device], Inputs]
+Maker = Callable[[torch.Generator, Mapping[str, int]], Inputs]
 
 # A new op is one more line here and a folder beside this file.
 SPECS = (
@@ -64,7 +64,8 @@ class Cases:
     Parameters
     ----------
     make_inputs
-        Called with a generator, a size, a type and a device; returns the op's arguments by name, in order.
+        Called with a generator and a size; returns the op's arguments by name, in order, floating-point tensors in
+        float64, all on the CPU.
     test
         Small sizes; the first is small enough for numerical second derivatives.
     bench
@@ -118,8 +119,15 @@ class OpSpec:
         return self.implementation.launchers
 
     def inputs(self, case: Case, seed: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Inputs:
-        """Make the op's arguments for a case; drawn on the CPU, so that they do not depend on the device."""
-        return self.cases.make_inputs(torch.Generator().manual_seed(seed), case.size, dtype, torch.device(device))
+        """Make the op's arguments for a case, drawn on the CPU in float64: every type and device sees the same."""
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            return value.to(device=device, dtype=dtype if value.is_floating_point() else value.dtype)
+
+        drawn = self.cases.make_inputs(torch.Generator().manual_seed(seed), case.size)
+        return {name: moved(value) for name, value in drawn.items()}
 
 
 def ops() -> dict[str, OpSpec]:

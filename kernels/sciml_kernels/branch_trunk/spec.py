@@ -11,9 +11,7 @@ from sciml_kernels.branch_trunk.reference import backward_reference, reference, 
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw inputs that give outputs of order one.
 
     Axes are ``source, receiver, time, basis, hidden``; ``bias`` and ``offset`` are switches. A size without
@@ -21,8 +19,7 @@ def make_inputs(
     """
 
     def draw(*shape: int, scale: int = 1) -> torch.Tensor:
-        values = torch.randn(shape, generator=generator, dtype=torch.float64) / max(scale, 1) ** 0.5
-        return values.to(device=device, dtype=dtype)
+        return torch.randn(shape, generator=generator, dtype=torch.float64) / max(scale, 1) ** 0.5
 
     n_basis, n_time = size["basis"], size.get("time", 1)
     n_hidden = size.get("hidden")

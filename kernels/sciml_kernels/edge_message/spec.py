@@ -11,9 +11,7 @@ from sciml_kernels.edge_message.reference import backward_reference, reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw a graph: axes ``node, edge, column, hidden, feature``; edges enter two thirds of the nodes."""
     n_node, n_edge, n_hidden, n_feature = size["node"], size["edge"], size["hidden"], size["feature"]
     n_source = size.get("source", n_node)
@@ -22,7 +20,7 @@ def make_inputs(
         return torch.randn(shape, generator=generator, dtype=torch.float64) / max(scale, 1) ** 0.5
 
     second = size.get("hidden2", n_hidden)
-    floats = {
+    made: Inputs = {
         "node_feature": draw(n_source, n_feature),
         "edge_feature": draw(n_edge, size["column"]),
         "weight1": draw(n_hidden, size["column"], scale=size["column"]),
@@ -35,9 +33,8 @@ def make_inputs(
     filled = torch.arange(n_node)[torch.arange(n_node) % 3 != 1]
     target = filled[torch.randint(max(len(filled), 1), (n_edge,), generator=generator)]
     counts = torch.bincount(target, minlength=n_node).cumsum(0)
-    made = {name: tensor.to(device=device, dtype=dtype) for name, tensor in floats.items()}
-    made["index"] = torch.randint(max(n_source, 1), (n_edge,), generator=generator).to(device)
-    made["pointer"] = torch.cat([torch.zeros(1, dtype=torch.int64), counts]).to(device)
+    made["index"] = torch.randint(max(n_source, 1), (n_edge,), generator=generator)
+    made["pointer"] = torch.cat([torch.zeros(1, dtype=torch.int64), counts])
     return made
 
 

@@ -12,16 +12,15 @@ from sciml_kernels.radius_graph import spec as graph
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw points as for `radius_graph`, in ``batch`` clouds as even as can be, the first of several empty."""
-    drawn = graph.make_inputs(generator, {**size, "batch": 1}, dtype, device)
+    drawn = graph.make_inputs(generator, {**size, "batch": 1})
     n_node, n_batch = size["node"], size["batch"]
     pointer = [n_node * max(0, b - 1) // max(1, n_batch - 1) for b in range(n_batch + 1)]
     pointer = pointer if n_batch > 1 else [0, n_node]
-    positions, k = drawn["positions"], size["k"]
-    return {"positions": positions, "box": drawn["box"], "k": k, "pointer": torch.tensor(pointer, device=device)}
+    return {
+        "positions": drawn["positions"], "box": drawn["box"], "k": size["k"], "pointer": torch.tensor(pointer),
+    }  # fmt: skip
 
 
 def cost(inputs: Inputs) -> dict[str, Cost]:

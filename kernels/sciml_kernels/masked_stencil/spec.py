@@ -11,9 +11,7 @@ from sciml_kernels.masked_stencil.reference import reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw a grid: axes ``rhs, x, y, z``; ``masked`` closes a third of the cells, ``even`` makes the weights equal."""
     shape = size["x"], size["y"], size["z"]
 
@@ -24,8 +22,7 @@ def make_inputs(
     faces = torch.ones(3, 1, 1, 1, dtype=torch.float64) if size.get("even", 0) else draw(3, *shape) + 0.5
     diagonal = torch.where(active, 6 + draw(*shape), 0)
     pressure = torch.where(active, draw(size["rhs"], *shape) - 0.5, 0)
-    made = {"pressure": pressure, "faces": faces, "diagonal": diagonal}
-    return {name: tensor.to(device=device, dtype=dtype) for name, tensor in made.items()}
+    return {"pressure": pressure, "faces": faces, "diagonal": diagonal}
 
 
 def cost(inputs: Inputs) -> dict[str, Cost]:

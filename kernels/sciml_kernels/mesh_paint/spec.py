@@ -36,17 +36,11 @@ def draw(generator: torch.Generator, size: Mapping[str, int], *lengths: int) -> 
     return positions, torch.rand(lengths, generator=generator, dtype=torch.float64) - 0.4
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw particles: axes ``channel, node, x, y, z``."""
     positions, weights = draw(generator, size, size["channel"], size["node"])
-    made = {"positions": positions, "weights": weights}
-    return {
-        **{name: tensor.to(device=device, dtype=dtype) for name, tensor in made.items()},
-        "shape": [size["x"], size["y"], size["z"]],
-        "window": "tsc" if size.get("tsc") else "cic",
-    }
+    shape, window = [size["x"], size["y"], size["z"]], "tsc" if size.get("tsc") else "cic"
+    return {"positions": positions, "weights": weights, "shape": shape, "window": window}
 
 
 def cost(inputs: Inputs) -> dict[str, Cost]:

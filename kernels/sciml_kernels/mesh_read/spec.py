@@ -13,16 +13,10 @@ from sciml_kernels.mesh_read.reference import reference, slope_reference
 from sciml_kernels.registry import Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw a mesh and particles: axes ``channel, node, x, y, z``."""
     positions, mesh = draw(generator, size, size["channel"], size["x"], size["y"], size["z"])
-    made = {"mesh": mesh, "positions": positions}
-    return {
-        **{name: tensor.to(device=device, dtype=dtype) for name, tensor in made.items()},
-        "window": "tsc" if size.get("tsc") else "cic",
-    }
+    return {"mesh": mesh, "positions": positions, "window": "tsc" if size.get("tsc") else "cic"}
 
 
 def cost(inputs: Inputs) -> dict[str, Cost]:

@@ -13,9 +13,7 @@ from sciml_kernels.multigrid_cycle.reference import LevelTensors, restrict
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw a hierarchy: axes ``rhs, x, y, z``; ``levels``; ``sweeps``; ``factor`` along x; ``masked``; ``even``."""
     active = _draw(generator, size["x"], size["y"], size["z"]) < (2 / 3 if size.get("masked", 1) else 2)
     residual = torch.where(active, _draw(generator, size["rhs"], *active.shape) - 0.5, 0)
@@ -27,9 +25,8 @@ def make_inputs(
         active = restrict(active.double()[None], factors, "constant")[0] > 0
     *tensors, steps = pack(levels)
     names = ("faces", "diagonal", "omega", "gain", "inverse")
-    made = {"residual": residual, **dict(zip(names, tensors, strict=True))}
-    moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in made.items()}
-    return {**moved, "factors": steps, "n_sweep": size.get("sweeps", 2)}
+    made = dict(zip(names, tensors, strict=True))
+    return {"residual": residual, **made, "factors": steps, "n_sweep": size.get("sweeps", 2)}
 
 
 def _level(

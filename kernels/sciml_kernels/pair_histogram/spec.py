@@ -12,11 +12,9 @@ from sciml_kernels.radius_graph import spec as graph
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw clouds as for `radius_graph`, and ``bin`` bins up to its radius: from zero on with ``zero``."""
-    drawn = graph.make_inputs(generator, size, dtype, device)
+    drawn = graph.make_inputs(generator, size)
     n_bin, longest = size["bin"], drawn["radius"]
     edges = [longest * 10.0 ** (-2 * (n_bin - k) / n_bin) for k in range(n_bin + 1)]
     if size.get("zero", 0):

@@ -11,9 +11,7 @@ from sciml_kernels.radius_graph.reference import reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw ``node`` points in ``batch`` clouds, half of them in clumps, in a box that holds ``cells`` radii.
 
     Some lie outside the box, two in one place, one on a face. ``flat`` makes one side short.
@@ -31,12 +29,11 @@ def make_inputs(
     cuts = torch.randint(0, n_node + 1, (n_batch - 1,), generator=generator).sort().values
     if n_batch > 2:
         cuts[-1] = cuts[-2]
-    pointer = torch.tensor([0, *cuts.tolist(), n_node], device=device)
     return {
-        "positions": points.to(device=device, dtype=dtype),
+        "positions": points,
         "box": sides,
         "radius": 1.0 / size["cells"],
-        "pointer": pointer,
+        "pointer": torch.tensor([0, *cuts.tolist(), n_node]),
         "loop": bool(size.get("loop", 0)),
     }
 

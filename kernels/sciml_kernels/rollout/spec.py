@@ -13,9 +13,7 @@ from sciml_kernels.rollout.reference import N_KNOTS, noise_reference, reference
 NOMINAL = (1.0, 1.0, 1.0, 1.0, 0.3, 0.3, 1.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.005, 0.5)
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw rules and episodes: axes ``rule, episode, time``; ``flat`` makes the rules independent of the predator."""
     n_rule, n_episode, n_time = size["rule"], size["episode"], size["time"]
 
@@ -26,15 +24,12 @@ def make_inputs(
     if size.get("flat", 0):
         rule[:, 4:] = rule[:, 4::N_KNOTS].repeat_interleave(N_KNOTS, 1)
     parameters = torch.tensor(NOMINAL, dtype=torch.float64) * (0.9 + 0.2 * draw(n_episode, len(NOMINAL)))
-    made = {
+    return {
         "rule": rule,
         "parameters": parameters,
         "initial": 0.5 + 0.3 * draw(n_episode, 3),
         "noise": 2 * draw(n_time, n_episode, 3) - 1,
         "knots": torch.linspace(-3, 0.2, N_KNOTS, dtype=torch.float64),
-    }
-    return {
-        **{name: tensor.to(device=device, dtype=dtype) for name, tensor in made.items()},
         "threshold": 0.05,
         "penalty": 100.0,
     }

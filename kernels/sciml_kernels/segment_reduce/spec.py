@@ -13,9 +13,7 @@ from sciml_kernels.segment_reduce.reference import REDUCTIONS, backward_referenc
 SUM, MEAN, MAX, MIN, STD = range(len(REDUCTIONS))
 
 
-def make_inputs(
-    generator: torch.Generator, size: Mapping[str, int], dtype: torch.dtype, device: torch.device
-) -> Inputs:
+def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw rows and cut them at random: axes ``edge, node, feature``; ``reduce`` is a place in `REDUCTIONS`.
 
     Every third segment is empty, the second first.
@@ -25,11 +23,7 @@ def make_inputs(
     filled = torch.arange(n_node)[torch.arange(n_node) % 3 != 1]
     node = filled[torch.randint(max(len(filled), 1), (n_edge,), generator=generator)]
     pointer = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(node, minlength=n_node).cumsum(0)])
-    return {
-        "values": values.to(device=device, dtype=dtype),
-        "pointer": pointer.to(device),
-        "reduce": REDUCTIONS[size.get("reduce", SUM)],
-    }
+    return {"values": values, "pointer": pointer, "reduce": REDUCTIONS[size.get("reduce", SUM)]}
 
 
 def cost(inputs: Inputs) -> dict[str, Cost]:
