@@ -1,4 +1,4 @@
-"""No careless call from C gets past the checks, and none reads or writes past a buffer: the sanitizer watches."""
+"""No careless call from C gets past the checks, and none reads or writes past a buffer: the sanitizers and valgrind watch."""
 
 from __future__ import annotations
 
@@ -92,22 +92,26 @@ REFUSALS = {  # status of sciml_surrogate.h and a word of the sentence
 }
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def build(path, *flags):
+    """Compile the checks and the careless calls, the network replaced by a stub."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ on this machine")
-    path = tmp_path_factory.mktemp("sanitized") / "bad_calls"
     sources = [
         *(str(NATIVE / name) for name in ("checks.cpp", "abi.cpp")),
         str(Path(__file__).parent / "bad_calls.cpp"),
     ]
-    flags = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{NATIVE}"]
-    sanitizer = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    done = subprocess.run(["g++", *flags, *sanitizer, "-o", path, *sources], capture_output=True, text=True)
+    common = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{NATIVE}"]
+    done = subprocess.run(["g++", *common, *flags, "-o", path, *sources], capture_output=True, text=True)
     if "cannot find -lasan" in done.stderr or "cannot find libasan" in done.stderr:
         pytest.skip("no AddressSanitizer on this machine")
     assert done.returncode == 0, done.stderr
     return path
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sanitized") / "bad_calls"
+    return build(path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(program, folder):
+def folders(folder):
+    """Return the good folder, the one of a fixed batch, and one for each damage."""
     broken = []
     for name, (file, change) in DAMAGES.items():
         path = folder.parent / name
@@ -135,7 +140,12 @@ def answers(program, folder):
         else:
             (path / file).write_text(change((path / file).read_text()))
         broken.append(path)
-    done = subprocess.run([program, folder, folder.with_name("one sample"), *broken], capture_output=True, text=True)
+    return [folder, folder.with_name("one sample"), *broken]
+
+
+@pytest.fixture(scope="module")
+def answers(program, folders):
+    done = subprocess.run([program, *folders], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = [line.split("\t", 2) for line in done.stdout.splitlines()]
@@ -183,3 +193,14 @@ def test_fixed_batch_is_predicted_sample_by_sample(answers):
 
 def test_errors_belong_to_the_thread_that_made_them(answers):
     assert answers["threads"] == (0, "")
+
+
+def test_valgrind_sees_no_byte_read_unwritten_or_lost(folders, tmp_path):
+    if shutil.which("valgrind") is None:
+        pytest.skip("needs valgrind")
+    program = build(tmp_path / "bad_calls")
+    watch = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all"]
+    command = [*watch, "--errors-for-leak-kinds=all", program, *folders]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) > len(REFUSALS)

@@ -9,6 +9,7 @@ SCIML_API = ">=1,<2"
 ONNX = (("onnx", "onnxruntime", "onnxscript"), "onnx")
 SERVE = (("umbridge", "aiohttp"), "serve")
 FMI = (("pythonfmu",), "fmi")
+FMI3 = (("pythonfmu3",), "fmi")
 DASK = (("dask",), "dask")
 
 
@@ -22,6 +23,7 @@ def sciml_couplings() -> list[Registration]:
         ),
         Registration("couplings.onnx", "sciml_couplings.onnx_export:export_onnx", "ONNX model", *ONNX),
         Registration("couplings.fmu", "sciml_couplings.fmu:export_fmu", "FMI 2 co-simulation unit", *FMI),
+        Registration("couplings.fmu3", "sciml_couplings.fmu:export_fmu3", "FMI 3 unit, fields as arrays", *FMI3),
         Registration("couplings.c.check", "sciml_couplings.checks:check_c", "Whether the C library keeps its word"),
         Registration("couplings.onnx.check", "sciml_couplings.checks:check_onnx", "Whether ONNX Runtime does", *ONNX),
         Registration("couplings.umbridge.check", "sciml_couplings.checks:check_umbridge", "Whether serve does", *SERVE),
