@@ -27,6 +27,7 @@ SPECS = (
     "sciml_kernels.radius_graph.spec:SPEC",
     "sciml_kernels.rollout.spec:SPEC",
     "sciml_kernels.segment_reduce.spec:SPEC",
+    "sciml_kernels.wave_step.spec:SPEC",
 )
 
 
