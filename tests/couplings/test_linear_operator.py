@@ -1,4 +1,4 @@
-"""Jacobians and linear surrogates in SciPy's and PETSc's clothes."""
+"""Jacobians and linear surrogates in SciPy's clothes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from sciml_couplings.linear_operator import PetscPreconditioner, jacobian, linear_operator, preconditioner
+from sciml_couplings.linear_operator import jacobian, linear_operator, preconditioner
 from scipy.sparse.linalg import cg
 from small_surrogates import Membrane, Perceptron, membrane, perceptron, spring, spring_inputs
 
@@ -106,65 +106,3 @@ def test_what_is_no_preconditioner_is_refused():
         preconditioner(Surrogate(Ends()), loads())
     with pytest.raises(ValueError, match="expected a symmetric map"):
         preconditioner(Surrogate(Lopsided()), loads())
-
-
-class Vector:
-    """As petsc4py's Vec: an array that is lent for reading or writing."""
-
-    def __init__(self, values):
-        self.values = np.array(values, dtype=float)
-
-    def getArray(self, readonly=False):
-        view = self.values.view()
-        view.flags.writeable = not readonly
-        return view
-
-
-class Matrix:
-    def __init__(self, n, n_local=None):
-        self.n, self.n_local = n, n_local or n
-
-    def getSize(self):
-        return self.n, self.n
-
-    def getLocalSize(self):
-        return self.n_local, self.n_local
-
-
-class Preconditioner:
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def getOperators(self):
-        return self.matrix, self.matrix
-
-
-def test_petsc_context_applies_the_operator_and_its_transpose():
-    context = PetscPreconditioner(preconditioner(membrane(), loads()))
-    pc, x, y = Preconditioner(Matrix(8)), Vector(np.arange(8.0)), Vector(np.zeros(8))
-    context.setUp(pc)
-    context.apply(pc, x, y)
-    np.testing.assert_allclose(y.values, np.linalg.solve(chain(), x.values), rtol=1e-12)
-    context.applyTranspose(pc, x, y)
-    np.testing.assert_allclose(y.values, np.linalg.solve(chain().T, x.values), rtol=1e-12)
-    for matrix in (Matrix(9), Matrix(8, 4)):
-        with pytest.raises(ValueError, match="on one process"):
-            context.setUp(Preconditioner(matrix))
-
-
-def test_petsc_itself_converges_in_one_iteration():
-    PETSc = pytest.importorskip(
-        "petsc4py.PETSc", reason="needs petsc4py, which builds PETSc from source", exc_type=ImportError
-    )
-    matrix = PETSc.Mat().createDense((8, 8), array=chain())
-    matrix.assemble()
-    x, rhs = matrix.createVecs()
-    rhs.array[:] = np.random.default_rng(16).normal(size=8)
-    solver = PETSc.KSP().create()
-    solver.setOperators(matrix)
-    solver.setType("cg")
-    solver.pc.setType("python")
-    solver.pc.setPythonContext(PetscPreconditioner(preconditioner(membrane(), loads())))
-    solver.solve(rhs, x)
-    assert solver.getIterationNumber() <= 2
-    np.testing.assert_allclose(x.array, np.linalg.solve(chain(), rhs.array), rtol=1e-5)
