@@ -70,11 +70,11 @@ def wave_step(
 
     Examples
     --------
-    >>> state = torch.tensor([[1.0, 0.0], [0.0, 0.0]])  # one node, two sources: an oscillator with dt^2 A = 1.2
-    >>> operators = torch.tensor([[-0.1, 0.0], [-1.2, 0.0]])
+    >>> state = torch.tensor([[1.0, 0.0], [0.0, 0.0]])  # one node, two sources: an oscillator with dt^2 A = 6
+    >>> operators = torch.tensor([[-0.5, 0.0], [-6.0, 0.0]])
     >>> one, none = torch.ones(1), torch.ones(0)
     >>> wave_step(state, operators, one, none, none, (1, 1), ()).tolist()
-    [[1.0, 0.0], [-1.0799999237060547, 0.0], [0.0, 0.0]]
+    [[1.0, 0.0], [-3.0, 0.0], [0.0, 0.0]]
     """
     blocks, seams = tuple(blocks), tuple(seams)
     _check_rooms(blocks, seams, n_step)
