@@ -6,7 +6,7 @@ import pytest
 import torch
 from sciml_fishery.bptt import BpttConfig, expected_returns, survive, train, trained, worst_share
 from sciml_fishery.dp import solve
-from sciml_fishery.models import Bounds, Model, logistic, may, nominal
+from sciml_fishery.models import Bounds, Model, logistic, may
 from sciml_fishery.objectives import Objective
 from sciml_fishery.policies import (
     ConstantEscapement,
@@ -23,7 +23,6 @@ from sciml_fishery.rollout import simulate
 from sciml_fishery.rules import count_numbers, from_csv, rounded, to_csv, to_markdown
 from sciml_fishery.smoothing import SmoothedPolicy, smooth
 from sciml_fishery.three_species import published, variant
-from sciml_fishery.walleye import UTILITIES, grow, recruitment, walleye
 
 from sciml import Region, Surrogate
 from sciml.testing import check_surrogate
@@ -211,33 +210,6 @@ def test_one_species_policy_loses_in_the_world_of_three():
         policy(stocks(5), torch.zeros(5)), ConstantEscapement(SEES, ("X",), [0.4]).fraction(stocks(5), torch.zeros(5))
     )
     assert 0 < regret(world, {"no predator": simple}, 20.2, 5, 200)["no predator"] < 1
-
-
-def test_walleye_recruitment_has_the_mean_of_its_law():
-    noise = torch.randn(400_000, 3, generator=torch.Generator().manual_seed(12))
-    multiplier = recruitment(noise, nominal(walleye()))
-    strong = 2 * 0.025 * 0.975
-    assert float(multiplier.mean()) == pytest.approx((1 - strong) / 4 + 20 * strong, abs=0.03)
-
-
-def test_walleye_ages_by_a_year_and_loses_to_mortality():
-    model = walleye()
-    p, stock = nominal(model), torch.rand(3, 20, generator=torch.Generator().manual_seed(12))
-    grown = grow(stock, p, torch.tensor(0.0), torch.zeros(3, 3))
-    assert torch.allclose(grown[:, 1:19], 0.86 * stock[:, :18])
-    assert torch.allclose(grown[:, 19], 0.86 * (stock[:, 18] + stock[:, 19]))
-
-
-def test_walleye_utilities_count_what_they_say():
-    model = walleye(n_years=30)
-    outcomes = {
-        name: simulate(model, lambda s, t: torch.full((len(s), 1), 0.06), seed=5, episodes=8, objective=o, keep=True)
-        for name, o in UTILITIES.items()
-    }
-    catch = outcomes["UM1"].path.catch
-    assert torch.allclose(outcomes["UM1"].reward, catch[..., 0].sum(0), rtol=1e-4)
-    assert torch.allclose(outcomes["UM2"].reward, (catch[..., 0] ** 0.6).sum(0), rtol=1e-3)
-    assert torch.allclose(outcomes["UM3"].reward, catch[..., 1].sum(0), rtol=1e-4)
 
 
 def test_bad_policies_are_refused():
