@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sciml_kernels.backend import choose
 from sciml_kernels.by_reference import differentiate
 from sciml_kernels.checks import check_alike, check_rank, check_shape
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, resolve
 from sciml_kernels.wave_step import in_place
+from sciml_kernels.wave_step.in_place import Medium, PreparedSteps, TorchSteps
 from sciml_kernels.wave_step.layout import block_shapes, count_entries, count_nodes, seam_list
 from sciml_kernels.wave_step.reference import reference
 
@@ -63,7 +65,8 @@ def wave_step(
         bfloat16.
 
     *Contract*: equal to the reference within `sciml_kernels.precision.TOLERANCES`, gradients too, to second order;
-    linear in the state; n steps in one call are n calls of one step to the bit.
+    linear in the state; n steps in one call are n calls of one step to the bit. What is advanced often is made ready
+    once by `prepare`.
 
     *Source*: Takahashi and Imada, J. Phys. Soc. Jpn. 53 (1984), for the modified potential; Patera, J. Comput. Phys. 54
     (1984), for the elements. *Departures*: the drift carries the damping exactly.
@@ -77,15 +80,41 @@ def wave_step(
     [[1.0, 0.0], [-3.0, 0.0], [0.0, 0.0]]
     """
     blocks, seams = tuple(blocks), tuple(seams)
-    _check_rooms(blocks, seams, n_step)
-    _check_tensors(state, operators, drift, decay, share, blocks, seams)
+    if n_step < 1:
+        raise ValueError(f"wave_step: expected n_step of at least 1, got {n_step}; raise it")
+    _check_rooms(blocks, seams)
+    _check_tensors(state, Medium(operators, drift, decay, share, blocks, seams))
     return torch.ops.sciml.wave_step(state, operators, drift, decay, share, blocks, seams, n_step)
 
 
-def _check_rooms(blocks: Sequence[int], seams: Sequence[int], n_step: int) -> None:
+def prepare(state: Tensor, medium: Medium) -> PreparedSteps:
+    """Return the steps of `wave_step` made ready for many calls, whose price is then that of the steps alone.
+
+    Parameters
+    ----------
+    state : (2, entry)
+        Pressure and velocity to start from, copied.
+    medium
+        The other arguments of `wave_step`, all but the number of steps.
+
+    Examples
+    --------
+    >>> one, none = torch.ones(1), torch.ones(0)
+    >>> medium = Medium(torch.tensor([[-0.5, 0.0], [-6.0, 0.0]]), one, none, none, (1, 1), ())
+    >>> steps = prepare(torch.tensor([[1.0], [0.0]]), medium)
+    >>> steps.advance(2)
+    >>> steps.pressure.flat, steps.velocity.flat
+    (tensor([-2.]), tensor([3.]))
+    """
+    _check_rooms(medium.blocks, medium.seams)
+    _check_tensors(state, medium)
+    chosen = choose(LAUNCHERS, state.device.type)
+    kind = resolve("sciml_kernels.wave_step.triton_kernel:TritonSteps") if chosen == "triton" else TorchSteps
+    return PreparedSteps(kind, state, medium)
+
+
+def _check_rooms(blocks: Sequence[int], seams: Sequence[int]) -> None:
     where = "wave_step"
-    if n_step < 1:
-        raise ValueError(f"{where}: expected n_step of at least 1, got {n_step}; raise it")
     if not blocks or len(blocks) % 2 or min(blocks) < 1:
         raise ValueError(f"{where}: expected n_x and n_y of at least 1 for each block, got {list(blocks)}; add some")
     if len(seams) % 5:
@@ -114,16 +143,9 @@ def _check_rooms(blocks: Sequence[int], seams: Sequence[int], n_step: int) -> No
             taken |= nodes
 
 
-def _check_tensors(
-    state: Tensor,
-    operators: Tensor,
-    drift: Tensor,
-    decay: Tensor,
-    share: Tensor,
-    blocks: Sequence[int],
-    seams: Sequence[int],
-) -> None:
+def _check_tensors(state: Tensor, medium: Medium) -> None:
     where = "wave_step"
+    operators, drift, decay, share, blocks, seams = medium
     tensors = {"state": state, "operators": operators, "drift": drift, "decay": decay, "share": share}
     check_alike(where, tensors)
     check_rank(where, "state", state, ("2", "entry"))
@@ -147,7 +169,7 @@ def _fake(state: Tensor, *_others: Any) -> Tensor:
 
 _TENSORS = "Tensor state, Tensor operators, Tensor drift, Tensor decay, Tensor share"
 _SIGNATURE = f"wave_step({_TENSORS}, int[] blocks, int[] seams, int n_step)"
-# The body is the reference done in place, which is faster and gives the same bits; derivatives and export need the
-# reference proper, which makes each value once.
+# The body does the arithmetic of the reference in place, which is faster; derivatives and export need the reference
+# proper, which makes each value once.
 _op = define(f"{_SIGNATURE} -> Tensor", in_place.launch, _fake, LAUNCHERS)
 backward_reference = differentiate(_op, _SIGNATURE, reference, 5)

@@ -40,30 +40,50 @@ class Steps(Protocol):
         """Store ``J(start + X source + source Y)`` with the inner (0) or the outer (1) matrices; out may be start."""
 
 
-def march(make_steps: Callable[[Medium, int], Steps], state: Tensor, medium: Medium, n_step: int) -> Tensor:
-    """Return what the reference returns.
+class PreparedSteps:
+    """Sources in memory taken once, to be advanced as often as wanted; not differentiable.
 
     Parameters
     ----------
     make_steps
-        Called with the medium, contiguous and in the type to compute in, and the number of sources, at least one.
+        Called with the medium, contiguous and in the type to compute in, and the number of sources.
+    state, medium
+        As `sciml_kernels.wave_step.wave_step` takes them; the state is copied.
+
+    Attributes
+    ----------
+    pressure, velocity, before : the fields after the last step; `before` is the velocity before its kick. They are
+        the memory of the steps: what is written to them is advanced.
     """
-    wide = accumulation_dtype(state.dtype)
-    out = state.new_empty((3, state.shape[1]), dtype=wide)
-    if not out.numel():
-        return out.to(state.dtype)
-    out[:2].copy_(state)
-    tensors = (tensor.to(wide).contiguous() for tensor in medium[:4])
-    fields = [Field(flat, field_views(flat, medium.blocks)) for flat in (*out, torch.empty_like(out[0]))]
-    p, v, before, h = fields
-    steps = make_steps(Medium(*tensors, medium.blocks, medium.seams), p.views[0].shape[1])
-    for step in range(n_step):
-        steps.drift(p, v)
-        if step == n_step - 1:
-            before.flat.copy_(v.flat)
-        steps.add_product(h, p, p, 0)
-        steps.add_product(v, v, h, 1)
-    return out.to(state.dtype)
+
+    def __init__(self, make_steps: Callable[[Medium, int], Steps], state: Tensor, medium: Medium) -> None:
+        wide, blocks = accumulation_dtype(state.dtype), medium.blocks
+        # Fields of their own, not rows of one tensor: small products round by how their memory is aligned.
+        flats = [row.detach().to(wide, copy=True) for row in state]
+        fields = (
+            Field(flat, field_views(flat, blocks)) for flat in (*flats, flats[1].clone(), torch.empty_like(flats[0]))
+        )
+        self.pressure, self.velocity, self.before, self._inner = fields
+        tensors = (tensor.detach().to(wide).contiguous() for tensor in medium[:4])
+        self._steps = make_steps(Medium(*tensors, blocks, medium.seams), self.pressure.views[0].shape[1])
+
+    def advance(self, n_step: int) -> None:
+        """Advance all sources by `n_step` steps."""
+        p, v, h = self.pressure, self.velocity, self._inner
+        for step in range(n_step if p.flat.numel() else 0):
+            self._steps.drift(p, v)
+            if step == n_step - 1:
+                self.before.flat.copy_(v.flat)
+            self._steps.add_product(h, p, p, 0)
+            self._steps.add_product(v, v, h, 1)
+
+
+def march(make_steps: Callable[[Medium, int], Steps], state: Tensor, medium: Medium, n_step: int) -> Tensor:
+    """Return what the reference returns; `make_steps` is that of `PreparedSteps`."""
+    prepared = PreparedSteps(make_steps, state, medium)
+    prepared.advance(n_step)
+    fields = prepared.pressure, prepared.velocity, prepared.before
+    return torch.stack([field.flat for field in fields]).to(state.dtype)
 
 
 class TorchSteps:
@@ -71,7 +91,7 @@ class TorchSteps:
 
     def __init__(self, medium: Medium, n_source: int) -> None:
         blocks = medium.blocks
-        self.matrices = [matrix_views(row, blocks) for row in medium.operators]
+        self.matrices = [[(x.clone(), y.clone()) for x, y in matrix_views(row, blocks)] for row in medium.operators]
         self.phi = node_views(medium.drift, blocks)
         self.factor = node_views(medium.decay, blocks) if len(medium.decay) else None
         self.seams = seam_list(medium.seams)
@@ -109,5 +129,5 @@ def launch(
     seams: Sequence[int],
     n_step: int,
 ) -> Tensor:
-    """Return what the reference returns, to the bit on a CPU."""
+    """Return what the reference returns, by the same products and sums."""
     return march(TorchSteps, state, Medium(operators, drift, decay, share, blocks, seams), n_step)

@@ -104,7 +104,6 @@ def launch(
     n_step: int,
 ) -> Tensor:
     """Return what the reference returns; half types are computed in float32, as there."""
-    require_launchable("wave_step", product_kernel, state)
     return march(TritonSteps, state, Medium(operators, drift, decay, share, blocks, seams), n_step)
 
 
@@ -112,6 +111,7 @@ class TritonSteps:
     """The launches of a step: tables of blocks and seams on the device, and grids that cover the largest block."""
 
     def __init__(self, medium: Medium, n_source: int) -> None:
+        require_launchable("wave_step", product_kernel, medium.operators)
         self.medium, self.n_source = medium, n_source
         shapes, device = block_shapes(medium.blocks), medium.operators.device
         rows: list[list[int]] = []

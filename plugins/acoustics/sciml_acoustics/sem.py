@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sciml_kernels.wave_step import Medium, prepare
+from sciml_kernels.wave_step.layout import node_views
 from scipy import sparse
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from sciml_acoustics.sem_mesh import SemMesh
+from sciml_acoustics.sem_mesh import Seam, SemMesh
 
 __all__ = ["SemMesh", "State", "WaveSolver", "Work"]
 STABILITY_LIMIT = math.sqrt(12.0)  # of dt * omega_max, for any damping
@@ -39,14 +40,6 @@ class Work(NamedTuple):
     def node_updates(self) -> int:
         """Nodes advanced through one application of the stiffness operator, in total."""
         return self.n_applies * self.n_nodes
-
-
-@dataclass
-class _Field:
-    """One flat tensor and its block views (n_x, n_source, n_y)."""
-
-    flat: Tensor
-    views: list[Tensor]
 
 
 class WaveSolver:
@@ -142,9 +135,9 @@ class WaveSolver:
     ) -> Iterator[State]:
         step = 0
         for output in outputs:
-            while step < output:
-                step += 1
-                stepper.step(keep=step == output)
+            if output > step:
+                stepper.steps.advance(int(output) - step)
+                step = int(output)
             yield State(step * stepper.dt, stepper.pressure(), stepper.energy())
             if progress is not None:
                 progress(float(output / max(outputs[-1], 1)))
@@ -157,78 +150,45 @@ class WaveSolver:
 
 
 class _Stepper:
-    """The state of a batch of sources and the operations of one time step, all in preallocated memory."""
+    """The state of a batch of sources, laid out as `wave_step` takes it, and what one output needs of it."""
 
     def __init__(self, solver: WaveSolver, initial: Tensor, dt: float) -> None:
-        self.mesh, self.dt = solver.mesh, dt
-        self.damped = bool(solver.damping.any())
-        self.p, self.v, self.h, self.before = (self._field(initial) for _ in range(4))
-        self.blocks = [torch.from_numpy(b.nodes).to(initial.device) for b in self.mesh.blocks]
-        for ids, view in zip(self.blocks, self.p.views, strict=True):
-            view.copy_(initial[:, ids].permute(1, 0, 2))
-        scale = self.mesh.c**2
-
-        def operators(factor: float) -> list[tuple[Tensor, Tensor]]:
-            pairs = [
-                (b.x.stiffness / b.x.weights[:, None], b.y.stiffness / b.y.weights[:, None]) for b in self.mesh.blocks
-            ]
-            return [(_rounded(factor * x, initial), _rounded(factor * y, initial).T.contiguous()) for x, y in pairs]
-
-        self.inner, self.outer = operators(-scale * dt**2 / 12.0), operators(-scale * dt)
-        decay = np.exp(-solver.damping * dt)
+        self.mesh, self.dt, self.n_source = solver.mesh, dt, len(initial)
+        self.ids = [torch.from_numpy(b.nodes).to(initial.device) for b in self.mesh.blocks]
+        scale, damped = self.mesh.c**2, bool(solver.damping.any())
+        operators = torch.stack([self._matrices(initial, -scale * dt**2 / 12.0), self._matrices(initial, -scale * dt)])
         phi = np.where(solver.damping > 0.0, -np.expm1(-solver.damping * dt) / np.maximum(solver.damping, 1e-300), dt)
-        self.decay, self.phi = self._per_node(initial, decay), self._per_node(initial, phi)
-        self.processor = self._per_node(initial, solver.damping * dt**2 / 12.0)
-        self.shares = [initial.new_tensor(seam.left_share) for seam in self.mesh.seams]
-        self.kick()
-        self.v.flat.mul_(0.5)  # a start from rest: the velocities around the first kick are opposite
-        self.before.flat.copy_(-self.v.flat)
+        drift = self._per_node(initial, phi) if damped else initial.new_tensor([dt])
+        decay = self._per_node(initial, np.exp(-solver.damping * dt)) if damped else initial.new_empty(0)
+        share = initial.new_tensor(np.concatenate([np.empty(0), *(seam.left_share for seam in self.mesh.seams)]))
+        blocks = [n for b in self.mesh.blocks for n in b.nodes.shape]
+        seams = [n for seam in self.mesh.seams for n in _seam_entries(seam)]
+        start = torch.cat([initial[:, ids].permute(1, 0, 2).flatten() for ids in self.ids])
+        medium = Medium(operators, drift, decay, share, blocks, seams)
+        self.steps = prepare(torch.stack([start, torch.zeros_like(start)]), medium)
+        self.phi, self.decay = node_views(drift, blocks), node_views(decay if damped else drift.new_ones(1), blocks)
+        processor = self._per_node(initial, solver.damping * dt**2 / 12.0) if damped else initial.new_zeros(1)
+        self.damped, self.processor = damped, node_views(processor, blocks)
+        self.steps.advance(1)  # without a velocity a step is its kick alone
+        # A start from rest: the velocities around the first kick are opposite.
+        self.steps.velocity.flat.mul_(0.5)
+        self.steps.before.flat.copy_(-self.steps.velocity.flat)
 
-    def _field(self, like: Tensor) -> _Field:
-        shapes = [(b.nodes.shape[0], len(like), b.nodes.shape[1]) for b in self.mesh.blocks]
-        flat = like.new_zeros(sum(math.prod(shape) for shape in shapes))
-        parts = flat.split([math.prod(shape) for shape in shapes])
-        return _Field(flat, [part.view(shape) for part, shape in zip(parts, shapes, strict=True)])
+    def _matrices(self, like: Tensor, factor: float) -> Tensor:
+        """Return the factor times ``M^-1 K`` along both axes of every block, the second transposed."""
+        lines = [line for block in self.mesh.blocks for line in (block.x, block.y)]
+        rounded = [_rounded(factor * (line.stiffness / line.weights[:, None]), like) for line in lines]
+        return torch.cat([(matrix.T if k % 2 else matrix).flatten() for k, matrix in enumerate(rounded)])
 
-    def _per_node(self, like: Tensor, values: NDArray[np.float64]) -> list[Tensor]:
-        return [like.new_tensor(values[b.nodes])[:, None, :] for b in self.mesh.blocks]
-
-    def _add_apply(self, source: _Field, start: _Field, into: _Field, operators: list[tuple[Tensor, Tensor]]) -> None:
-        """``into = start + operator(source)``: two matrix products per block, then the seams are averaged by mass."""
-        for (along_x, along_y), u, s, w in zip(operators, source.views, start.views, into.views, strict=True):
-            n_x, _, n_y = u.shape
-            rows, planes = (-1, n_y), (n_x, -1)
-            torch.addmm(s.view(planes), along_x, u.view(planes), out=w.view(planes))
-            if n_y > 1:
-                w.view(rows).addmm_(u.view(rows), along_y)
-        for seam, share in zip(self.mesh.seams, self.shares, strict=True):
-            left = into.views[seam.left][-1, :, seam.left_nodes]
-            right = into.views[seam.right][0, :, seam.right_nodes]
-            right.lerp_(left, share)
-            left.copy_(right)
-
-    def step(self, keep: bool) -> None:
-        """Advance by dt; ``keep`` remembers the velocity before the closing kick, which outputs need."""
-        if self.damped:
-            for p, v, phi, decay in zip(self.p.views, self.v.views, self.phi, self.decay, strict=True):
-                p.addcmul_(v, phi)
-                v.mul_(decay)
-        else:
-            self.p.flat.add_(self.v.flat, alpha=self.dt)
-        if keep:
-            self.before.flat.copy_(self.v.flat)
-        self.kick()
-
-    def kick(self) -> None:
-        """``v -= dt A (p - dt^2 A p / 12)``."""
-        self._add_apply(self.p, self.p, self.h, self.inner)
-        self._add_apply(self.h, self.v, self.v, self.outer)
+    def _per_node(self, like: Tensor, values: NDArray[np.float64]) -> Tensor:
+        return like.new_tensor(np.concatenate([values[b.nodes].ravel() for b in self.mesh.blocks]))
 
     def pressure(self) -> Tensor:
         """Processed pressure (S, N): ``p + dt^2 B v / 12`` with v the mean of the velocities around the last kick."""
-        output = self.p.flat.new_empty(self.p.views[0].shape[1], len(self.mesh.nodes))
+        steps = self.steps
+        output = steps.pressure.flat.new_empty(self.n_source, len(self.mesh.nodes))
         for ids, p, v, w, factor in zip(
-            self.blocks, self.p.views, self.v.views, self.before.views, self.processor, strict=True
+            self.ids, steps.pressure.views, steps.velocity.views, steps.before.views, self.processor, strict=True
         ):
             value = torch.addcmul(p, factor, v + w, value=0.5) if self.damped else p
             output.index_copy_(1, ids.flatten(), value.permute(1, 0, 2).flatten(1))
@@ -240,16 +200,21 @@ class _Stepper:
         ``E = (1/2c^2) (u' M a u + p_next' M A~ p)`` with u the velocity after the kick, ``p_next = p + phi u``,
         ``A~ = A (1 - dt^2 A / 12)`` and ``a = phi (1 + exp(-B dt)) / (2 dt)``.
         """
-        total = torch.zeros((), dtype=torch.float64, device=self.p.flat.device)
-        for block, p, u, w, phi, decay in zip(
-            self.mesh.blocks, self.p.views, self.v.views, self.before.views, self.phi, self.decay, strict=True
-        ):
+        steps, total = self.steps, torch.zeros((), dtype=torch.float64, device=self.steps.pressure.flat.device)
+        fields = steps.pressure.views, steps.velocity.views, steps.before.views
+        for block, p, u, w, phi, decay in zip(self.mesh.blocks, *fields, self.phi, self.decay, strict=True):
             mass = torch.from_numpy(np.outer(block.x.weights, block.y.weights)).to(p.device)[:, None, :]
             now, after, ahead = p.double(), u.double(), phi.double()
             kinetic = ahead * (1.0 + decay) / (2.0 * self.dt) * after**2
             potential = (now + ahead * after) * (w.double() - after) / self.dt
             total = total + (mass * (kinetic + potential)).sum(dim=(0, 2))
         return total / (2.0 * self.mesh.c**2)
+
+
+def _seam_entries(seam: Seam) -> tuple[int, int, int, int, int]:
+    """Return the blocks, the first shared node in each and how many are shared."""
+    n_node = len(seam.left_share)
+    return seam.left, seam.right, seam.left_nodes.start, seam.right_nodes.start, n_node
 
 
 def _rounded(matrix: NDArray[np.float64], like: Tensor) -> Tensor:
