@@ -43,9 +43,8 @@ def room(n_x, n_y, dt, damping=None):
     """Return masses, stiffness and the medium of a room of one block with spacing 1 and speed 1."""
     (m_x, k_x), (m_y, k_y) = line(n_x, 1.0), line(n_y, 1.0)
     along_x, along_y = k_x / m_x[:, None], (k_y / m_y[:, None]).T
-    rows = [
-        torch.from_numpy(np.concatenate([(f * a).ravel() for a in (along_x, along_y)])) for f in (-(dt**2) / 12, -dt)
-    ]
+    matrices = torch.from_numpy(np.concatenate([along_x.ravel(), along_y.ravel()]))
+    operators = torch.stack([-(dt**2) / 12 * matrices, -dt * matrices])
     drift, decay = torch.tensor([dt], dtype=torch.float64), NONE
     if damping is not None:
         decay = torch.from_numpy(np.exp(-damping * dt).ravel())
@@ -54,7 +53,7 @@ def room(n_x, n_y, dt, damping=None):
     return (
         np.kron(m_x, m_y),
         stiffness,
-        Medium(torch.stack([-(dt**2) / 12 * matrices, -dt * matrices]), drift, decay, NONE, (n_x, n_y), ()),
+        Medium(operators, drift, decay, NONE, (n_x, n_y), ()),
     )
 
 
