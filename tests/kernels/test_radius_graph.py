@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from sciml_kernels import use_backend
 from sciml_kernels.knn_graph import knn_graph
 from sciml_kernels.radius_graph import radius_graph
-from sciml_kernels.radius_graph.cells import grid, runs
+from sciml_kernels.radius_graph.cells import RUNS, grid, walk
 from sciml_kernels.radius_graph.points import wrap
 
 CUBE, BRICK = (1.0, 1.0, 1.0), (1.0, 1.7, 0.6)
@@ -190,6 +191,16 @@ def test_knn_graph_of_a_lattice_takes_the_smallest_numbers():
         assert torch.equal(edges[0].reshape(125, k), nearest_by_force(points, (5.0, 5.0, 5.0), k))
 
 
+@pytest.mark.parametrize(("n", "k"), [(5, 3), (4, 40)])
+def test_triton_search_takes_the_smallest_numbers_of_equal_distances(n, k, triton_device):
+    """More neighbours than one walk over the cells looks for, too."""
+    axis = torch.arange(n, dtype=torch.float64)
+    points = torch.cartesian_prod(axis, axis, axis)
+    with use_backend("triton"):
+        _, edges = knn_graph(points.to(triton_device), float(n), k)
+    assert torch.equal(edges[0].reshape(n**3, k).cpu(), nearest_by_force(points, (float(n),) * 3, k))
+
+
 def test_knn_graph_of_a_batch_is_the_graphs_of_its_clouds():
     clouds = [clumped(84 + n, n, BRICK) for n in (60, 9, 33)]
     _, edges = knn_graph(torch.cat(clouds), BRICK, 8, torch.tensor([0, 60, 60, 69, 102]))
@@ -205,11 +216,19 @@ def test_grid_has_cells_of_the_reach_and_not_many_more_than_nodes():
         assert all(n == 1 or (n > 2 and side / n >= reach) for n, side in zip(shape, (1.0, 0.1, 3.0), strict=True))
 
 
-@pytest.mark.parametrize("n_z", [1, 3, 4, 7])
-def test_runs_hold_each_neighbouring_cell_once(n_z):
-    for z, table in enumerate(runs(n_z)):
-        held = sorted(cell for low, high in table for cell in range(low, high))
-        assert held == sorted({(z + step) % n_z for step in (-1, 0, 1)})
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 4), (4, 3, 3), (5, 7, 1)])
+def test_walk_visits_each_neighbouring_cell_of_the_cloud_once(shape):
+    """Cells of one point each, so that a run of points is a run of cells."""
+    n_cloud, n_cell = 2, int(np.prod(shape))
+    start, runs = np.arange(n_cloud * n_cell + 1), np.empty((RUNS, 2), np.int64)
+    around = [sorted({-1, 0, 1} if n > 1 else {0}) for n in shape]
+    for cell in range(n_cloud * n_cell):
+        n_run = walk(runs, cell, start, np.array(shape))
+        visited = [point for low, high in runs[:n_run] for point in range(low, high)]
+        own = np.unravel_index(cell % n_cell, shape)
+        near = [(np.array(own) + step) % shape for step in itertools.product(*around)]
+        wanted = [cell // n_cell * n_cell + np.ravel_multi_index(tuple(place), shape) for place in near]
+        assert sorted(visited) == sorted(wanted)
 
 
 POINTS = scattered(90, 10, CUBE)
@@ -250,14 +269,17 @@ def test_search_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     pytest.importorskip("triton", reason="triton is not installed on this platform")
     # In a process of its own: here the kernels may have been loaded for the interpreter, which compiles nothing.
     code = """
+from sciml_kernels.knn_graph.triton_kernel import knn_graph_kernel
 from sciml_kernels.pair_histogram.triton_kernel import pair_histogram_kernel
 from sciml_kernels.radius_graph.triton_kernel import radius_graph_kernel
 from sciml_kernels.triton_tools import compile_ahead
-reals, integers = dict.fromkeys(("x", "lengths", "sums"), "*fp64"), ("cell", "start", "row", "source", "counts")
+reals = dict.fromkeys(("x", "lengths", "sums"), "*fp64")
+integers = ("cell", "start", "row", "source", "counts", "order")
 types = reals | dict.fromkeys(integers, "*i64")
-for fill in (False, True):
-    assert compile_ahead(radius_graph_kernel, types, {"FILL": fill, "LOOP": fill, "BLOCK": 64})
-assert compile_ahead(pair_histogram_kernel, types, {"BLOCK": 64, "COPIES": 64})
+for fill, capability in ((False, 80), (True, 90)):
+    assert compile_ahead(radius_graph_kernel, types, {"FILL": fill, "LOOP": fill, "BLOCK": 64}, capability)
+    assert compile_ahead(pair_histogram_kernel, types, {"BLOCK": 64, "COPIES": 64}, capability)
+    assert compile_ahead(knn_graph_kernel, types, {"K": 16, "BLOCK": 64}, capability)
 print("compiled")
 """
     kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}

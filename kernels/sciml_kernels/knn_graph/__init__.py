@@ -13,7 +13,10 @@ from sciml_kernels.pattern import define
 from sciml_kernels.radius_graph import backward, save
 from sciml_kernels.radius_graph.points import check_points
 
-LAUNCHERS = {"numba": "sciml_kernels.knn_graph.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.knn_graph.numba_kernel:launch",
+    "triton": "sciml_kernels.knn_graph.triton_kernel:launch",
+}
 
 
 def knn_graph(

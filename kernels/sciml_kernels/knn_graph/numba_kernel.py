@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from numba import prange
 from torch import Tensor
 
 from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
-from sciml_kernels.radius_graph.cells import grid, sort_into_cells
+from sciml_kernels.radius_graph.cells import gap, grid_of_neighbours, sort_into_cells
 
 # Nodes that one core takes at a time.
 PART = 256
@@ -46,8 +45,8 @@ def _search(edges, vectors, wrapped, x, order, cell, start, shape, sides, k):  #
                                 continue
                             near = at + (c_z + c + n_z) % n_z
                             for j in range(start[near], start[near + 1]):
-                                d_x, d_y, d_z = abs(x[j] - x_s), abs(y[j] - y_s), abs(z[j] - z_s)
-                                d_x, d_y, d_z = min(d_x, side_x - d_x), min(d_y, side_y - d_y), min(d_z, side_z - d_z)
+                                d_x, d_y = gap(x[j], x_s, side_x), gap(y[j], y_s, side_y)
+                                d_z = gap(z[j], z_s, side_z)
                                 d2, m = d_x * d_x + d_y * d_y + d_z * d_z, k - 1
                                 if d2 > best[m] or (d2 == best[m] and order[j] > who[m]) or j == s:
                                     continue
@@ -74,9 +73,7 @@ search = compiled(_search, contract=False)
 def launch(positions: Tensor, box: Sequence[float], k: int, pointer: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the reference returns, to the last edge."""
     n_node, n_cloud = len(positions), len(pointer) - 1
-    # a quarter of k and one nodes in a cell: the first ring then holds the sphere of the k nearest, on average
-    reach = (math.prod(box) * max(1, n_cloud) * (k / 4 + 1) / max(1, n_node)) ** (1 / 3)
-    cells = sort_into_cells(positions, box, pointer, grid(box, reach, n_node, n_cloud))
+    cells = sort_into_cells(positions, box, pointer, grid_of_neighbours(box, k, n_node, n_cloud))
     kind = np.float32 if positions.dtype == torch.float32 else np.float64
     edges, vectors = np.empty((2, n_node * k), np.int64), np.empty((n_node * k, 3), kind)
     points = cells.wrapped, cells.positions, cells.order, cells.cell, cells.start

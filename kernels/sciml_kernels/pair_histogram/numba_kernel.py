@@ -10,7 +10,7 @@ from numba import prange
 from torch import Tensor
 
 from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
-from sciml_kernels.radius_graph.cells import Integers, Reals, grid, runs, sort_into_cells
+from sciml_kernels.radius_graph.cells import RUNS, Integers, Reals, gap, grid, sort_into_cells, walk
 
 # Points that one core takes at a time; the sums are added in this order on any number of cores.
 PART = 256
@@ -18,35 +18,29 @@ PART = 256
 SHIFT = 46
 
 
-def _count(counts, sums, parts, x, cell, start, runs, shape, sides, squares, table, base, n_mu, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 # long: the loops over cells stand together
+def _count(counts, sums, parts, x, cell, start, shape, sides, squares, table, base, n_mu, room):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Count the pairs (s, j > s) of each part: each pair once, since the points stand in the order of the cells.
 
     Unsigned indices spare the test for negative ones, arrays and sides of their own the loads of their address.
     """
-    n_x, n_y, n_z, one = shape[0], shape[1], shape[2], np.uint64(1)
-    side_x, side_y, side_z, least, beyond = sides[0], sides[1], sides[2], squares[0], squares[-1]
+    one, side_x, side_y, side_z, least, beyond = np.uint64(1), sides[0], sides[1], sides[2], squares[0], squares[-1]
     x, y, z = x[0], x[1], x[2]
     for part in prange(len(parts)):
         square, along = np.empty(room), np.empty(room if n_mu > 1 else 1)
         bits, count, total = square.view(np.int64), counts[part], sums[part]
+        runs, here, n_run = np.empty((RUNS, 2), np.int64), -1, 0
         for s in range(parts[part, 0], parts[part, 1]):
             k, x_s, y_s, z_s = np.uint64(0), x[s], y[s], z[s]
-            c_z, c_y, c_x = cell[s] % n_z, cell[s] // n_z % n_y, cell[s] // (n_z * n_y) % n_x
-            cloud = cell[s] // (n_z * n_y * n_x)
-            for a in range(min(n_x, 3)):
-                b_x = cloud * n_x + (c_x + a + n_x - 1) % n_x
-                for b in range(min(n_y, 3)):
-                    at = (b_x * n_y + (c_y + b + n_y - 1) % n_y) * n_z
-                    for run in range(2):
-                        low, high = start[at + runs[c_z, run, 0]], start[at + runs[c_z, run, 1]]
-                        for j in range(np.uint64(max(low, s + 1)), np.uint64(max(high, s + 1))):
-                            d_x, d_y, d_z = abs(x[j] - x_s), abs(y[j] - y_s), abs(z[j] - z_s)
-                            d_x, d_y, d_z = min(d_x, side_x - d_x), min(d_y, side_y - d_y), min(d_z, side_z - d_z)
-                            d2 = d_x * d_x + d_y * d_y + d_z * d_z
-                            square[k] = d2
-                            if n_mu > 1:
-                                along[k] = d_z
-                            k += np.uint64((d2 < beyond) & (d2 >= least))
+            if cell[s] != here:
+                here, n_run = cell[s], walk(runs, cell[s], start, shape)
+            for run in range(n_run):
+                for j in range(np.uint64(max(runs[run, 0], s + 1)), np.uint64(max(runs[run, 1], s + 1))):
+                    d_x, d_y, d_z = gap(x[j], x_s, side_x), gap(y[j], y_s, side_y), gap(z[j], z_s, side_z)
+                    d2 = d_x * d_x + d_y * d_y + d_z * d_z
+                    square[k] = d2
+                    if n_mu > 1:
+                        along[k] = d_z
+                    k += np.uint64((d2 < beyond) & (d2 >= least))
             for m in range(k):
                 d2 = square[m]
                 at_bin = np.uint64(table[max((bits[m] >> SHIFT) - base, 0)])
@@ -74,7 +68,7 @@ def launch(
     cloud, parts = _parts(starts)
     counts, sums = np.zeros((len(parts), n_bin, n_mu), np.int64), np.zeros((len(parts), n_bin, 2))
     squares = np.array([edge * edge for edge in edges])
-    points = cells.positions, cells.cell, cells.start, runs(int(cells.shape[2])), cells.shape, np.array(box)
+    points = cells.positions, cells.cell, cells.start, cells.shape, np.array(box)
     room = int(np.diff(starts).max(initial=0)) + 1
     form = count[int(n_node >= PARALLEL_FROM)]
     form(counts, sums, parts, *points, squares, *_table(squares), n_mu, room)

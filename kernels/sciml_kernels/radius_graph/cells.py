@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,6 +17,9 @@ from sciml_kernels.radius_graph.points import wrap
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
+
+# Runs of points around a cell: two for each of nine rows of cells.
+RUNS = 18
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,15 @@ def grid(sides: Sequence[float], reach: float, n_node: int, n_cloud: int) -> Int
     return np.array([n if n > 2 else 1 for n in shape])
 
 
+def grid_of_neighbours(sides: Sequence[float], k: int, n_node: int, n_cloud: int) -> Integers:
+    """Return the cells along each axis for a search for `k` neighbours.
+
+    A quarter of k and one nodes in a cell: the first ring then holds the sphere of the k nearest, on average.
+    """
+    reach = (math.prod(sides) * max(1, n_cloud) * (k / 4 + 1) / max(1, n_node)) ** (1 / 3)
+    return grid(sides, reach, n_node, n_cloud)
+
+
 def sort_into_cells(positions: Tensor, sides: Sequence[float], pointer: Tensor, shape: Integers) -> Cells:
     """Sort the positions (node, 3) of clouds into a grid of `shape` cells over the box."""
     x = wrap(positions.detach(), sides).contiguous().numpy()
@@ -68,18 +81,35 @@ def sort_into_cells(positions: Tensor, sides: Sequence[float], pointer: Tensor, 
     return cells
 
 
-def runs(n_z: int) -> Integers:
-    """Return which cells of a row are next to its cell z: two runs (z, run, first and beyond last).
+@numba.njit(inline="always")
+def walk(runs, cell, start, shape):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """Write the runs of sorted points, first and beyond last, in and around a cell, and return how many there are.
 
-    Cells along the last axis lie side by side in memory; the second run is the cell beyond a face of the box, and
-    mostly empty.
+    Cells along the last axis lie side by side in memory: three of them are one run, and what is beyond a face of the
+    box is another. Empty runs are left out; there are `RUNS` of them at most, the same for all points of a cell.
     """
-    table = np.zeros((n_z, 2, 2), np.int64)
-    z = np.arange(n_z)
-    table[:, 0] = np.stack([np.maximum(z - 1, 0), np.minimum(z + 2, n_z)], 1)
-    if n_z > 1:
-        table[0, 1], table[-1, 1] = (n_z - 1, n_z), (0, 1)
-    return table
+    n_x, n_y, n_z, n_run = shape[0], shape[1], shape[2], 0
+    c_z, c_y, c_x = cell % n_z, cell // n_z % n_y, cell // (n_z * n_y) % n_x
+    cloud = cell // (n_z * n_y * n_x)
+    low, high, through = max(c_z - 1, 0), min(c_z + 2, n_z), n_z - 1 if c_z == 0 else 0
+    faces = 1 if n_z > 1 and (c_z == 0 or c_z == n_z - 1) else 0
+    for a in range(min(n_x, 3)):
+        b_x = cloud * n_x + (c_x + a + n_x - 1) % n_x
+        for b in range(min(n_y, 3)):
+            at = (b_x * n_y + (c_y + b + n_y - 1) % n_y) * n_z
+            runs[n_run, 0], runs[n_run, 1] = start[at + low], start[at + high]
+            n_run += runs[n_run, 1] > runs[n_run, 0]
+            if faces:
+                runs[n_run, 0], runs[n_run, 1] = start[at + through], start[at + through + 1]
+                n_run += runs[n_run, 1] > runs[n_run, 0]
+    return n_run
+
+
+@numba.njit(inline="always")
+def gap(a, b, side):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """Return how far two coordinates in [0, side) are apart, at most half a side; the same bits in either order."""
+    d = abs(a - b)
+    return min(d, side - d)
 
 
 def _sort(out, order, cell, start, x, pointer, shape, sides):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202

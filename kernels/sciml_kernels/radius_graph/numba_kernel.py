@@ -10,7 +10,7 @@ from numba import prange
 from torch import Tensor
 
 from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
-from sciml_kernels.radius_graph.cells import grid, runs, sort_into_cells
+from sciml_kernels.radius_graph.cells import RUNS, gap, grid, sort_into_cells, walk
 
 # Nodes that one core takes at a time.
 PART = 256
@@ -18,33 +18,26 @@ PART = 256
 SHORT = np.uint64(48)
 
 
-def _search(edges, vectors, pointer, wrapped, x, order, cell, start, runs, shape, sides, r2, loop, longest):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 # long: the loops over cells stand together
+def _search(edges, vectors, pointer, wrapped, x, order, cell, start, shape, sides, r2, loop, longest):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 # long: neighbours are found, sorted and written
     """Count the neighbours of node i in ``pointer[i + 1]`` where `longest` is zero, else write row i.
 
     Unsigned indices spare the test for negative ones, arrays and sides of their own the loads of their address.
     """
-    n_node, n_x, n_y, n_z = len(order), shape[0], shape[1], shape[2]
-    side_x, side_y, side_z = sides[0], sides[1], sides[2]
+    n_node, side_x, side_y, side_z = len(order), sides[0], sides[1], sides[2]
     x, y, z, source, target = x[0], x[1], x[2], edges[0], edges[1]
     count, one = longest == 0, np.uint64(1)
     for part in prange((n_node + PART - 1) // PART):
-        row = np.empty(longest + 1, np.int64)
+        row, runs, here, n_run = np.empty(longest + 1, np.int64), np.empty((RUNS, 2), np.int64), -1, 0
         for s in range(part * PART, min((part + 1) * PART, n_node)):
             own, k, x_s, y_s, z_s = np.uint64(s), np.uint64(0), x[s], y[s], z[s]
-            c_z, c_y, c_x = cell[s] % n_z, cell[s] // n_z % n_y, cell[s] // (n_z * n_y) % n_x
-            cloud = cell[s] // (n_z * n_y * n_x)
-            for a in range(min(n_x, 3)):
-                b_x = cloud * n_x + (c_x + a + n_x - 1) % n_x
-                for b in range(min(n_y, 3)):
-                    at = (b_x * n_y + (c_y + b + n_y - 1) % n_y) * n_z
-                    for run in range(2):
-                        low, high = start[at + runs[c_z, run, 0]], start[at + runs[c_z, run, 1]]
-                        for j in range(np.uint64(low), np.uint64(high)):
-                            d_x, d_y, d_z = abs(x[j] - x_s), abs(y[j] - y_s), abs(z[j] - z_s)
-                            d_x, d_y, d_z = min(d_x, side_x - d_x), min(d_y, side_y - d_y), min(d_z, side_z - d_z)
-                            if not count:
-                                row[k] = order[j]
-                            k += np.uint64((d_x * d_x + d_y * d_y + d_z * d_z <= r2) & (loop | (j != own)))
+            if cell[s] != here:
+                here, n_run = cell[s], walk(runs, cell[s], start, shape)
+            for run in range(n_run):
+                for j in range(np.uint64(runs[run, 0]), np.uint64(runs[run, 1])):
+                    d_x, d_y, d_z = gap(x[j], x_s, side_x), gap(y[j], y_s, side_y), gap(z[j], z_s, side_z)
+                    if not count:
+                        row[k] = order[j]
+                    k += np.uint64((d_x * d_x + d_y * d_y + d_z * d_z <= r2) & (loop | (j != own)))
             i = np.uint64(order[s])
             if count:
                 pointer[i + one] = k
@@ -78,7 +71,7 @@ def launch(
     n_node, n_cloud = len(positions), len(pointer) - 1
     rows, kind = np.zeros(n_node + 1, np.int64), np.float32 if positions.dtype == torch.float32 else np.float64
     cells = sort_into_cells(positions, box, pointer, grid(box, radius, n_node, n_cloud))
-    points = cells.wrapped, cells.positions, cells.order, cells.cell, cells.start, runs(int(cells.shape[2]))
+    points = cells.wrapped, cells.positions, cells.order, cells.cell, cells.start
     rest = cells.shape, np.array(box), radius * radius, loop
     form = search[int(n_node >= PARALLEL_FROM)]
     form(np.empty((2, 0), np.int64), np.empty((0, 3), kind), rows, *points, *rest, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sciml_kernels.radius_graph.cells import grid
 from sciml_kernels.radius_graph.device_cells import sort_on_device
 from sciml_kernels.radius_graph.points import nearest_image, wrap
+from sciml_kernels.radius_graph.triton_walk import distance, neighbour, place
 from sciml_kernels.triton_tools import require_launchable
 
 BLOCK = 64
@@ -29,27 +30,16 @@ def radius_graph_kernel(
     """
     s = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = s < n_node
-    own = tl.load(cell + s, mask=live, other=0)
-    c_z, c_y, c_x, cloud = own % n_z, own // n_z % n_y, own // (n_z * n_y) % n_x, own // (n_z * n_y * n_x)
-    y, z = x + n_node, x + 2 * n_node
-    x_s, y_s = tl.load(x + s, mask=live, other=0), tl.load(y + s, mask=live, other=0)
-    z_s = tl.load(z + s, mask=live, other=0)
+    cloud, c_x, c_y, c_z, x_s, y_s, z_s = place(x, cell, s, live, n_node, n_x, n_y, n_z)
     side_x, side_y, side_z, r2 = tl.load(lengths), tl.load(lengths + 1), tl.load(lengths + 2), tl.load(lengths + 3)
-    m_y, m_z = tl.minimum(n_y, 3), tl.minimum(n_z, 3)
     to = tl.load(row + s, mask=live, other=0) if FILL else tl.full((BLOCK,), 0, tl.int64)
-    for near in range(tl.minimum(n_x, 3) * m_y * m_z):
-        b_x = cloud * n_x + (c_x + near // (m_y * m_z) + n_x - 1) % n_x
-        b_y, b_z = (c_y + near // m_z % m_y + n_y - 1) % n_y, (c_z + near % m_z + n_z - 1) % n_z
-        at = start + (b_x * n_y + b_y) * n_z + b_z
-        first, last = tl.load(at, mask=live, other=0), tl.load(at + 1, mask=live, other=0)
+    for near in range(tl.minimum(n_x, 3) * tl.minimum(n_y, 3) * tl.minimum(n_z, 3)):
+        first, last = neighbour(near, start, live, cloud, c_x, c_y, c_z, n_x, n_y, n_z)
         for number in range(n_most):
             j = first + number
             mask = j < last
-            d_x = tl.abs(tl.load(x + j, mask=mask, other=0) - x_s)
-            d_y = tl.abs(tl.load(y + j, mask=mask, other=0) - y_s)
-            d_z = tl.abs(tl.load(z + j, mask=mask, other=0) - z_s)
-            d_x, d_y, d_z = tl.minimum(d_x, side_x - d_x), tl.minimum(d_y, side_y - d_y), tl.minimum(d_z, side_z - d_z)
-            found = mask & (d_x * d_x + d_y * d_y + d_z * d_z <= r2)
+            d2, _along = distance(x, j, mask, n_node, x_s, y_s, z_s, side_x, side_y, side_z)
+            found = mask & (d2 <= r2)
             if not LOOP:
                 found = found & (j != s)
             if FILL:
