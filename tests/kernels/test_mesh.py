@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from sciml_kernels import use_backend
 from sciml_kernels.mesh_paint import mesh_paint
 from sciml_kernels.mesh_paint.numba_kernel import paint, sort, taps
+from sciml_kernels.mesh_paint.window import axis_terms, transform
 from sciml_kernels.mesh_read import mesh_read, mesh_slope
 
 SHAPE = (12, 5, 9)
@@ -94,6 +100,77 @@ def test_what_is_no_number_spoils_only_what_it_touches():
     values = mesh_read(field(1), positions)
     assert values.isnan().sum() == 1
     assert mesh_paint(positions, weights, SHAPE).isnan().any()
+
+
+@each_window
+def test_transform_of_a_window_is_the_sum_of_its_weights_times_waves(window):
+    """Averaged over the places of the particle in a cell, as the phase of the wave takes it: no alias is left."""
+    n = 4000
+    x, cycles = (torch.arange(n, dtype=torch.float64) + 0.5) / n, torch.tensor([0.0, 0.2, 0.5, 1.0, 1.3]).double()
+    _, weights, _ = axis_terms(x, 10, window)
+    whole = x.floor() if window == "cic" else (x + 0.5).floor() - 1
+    apart = whole[:, None] + torch.arange(weights.shape[1]) - x[:, None]
+    found = [(weights * (2 * torch.pi * cycle * apart).cos()).sum(1).mean() for cycle in cycles]
+    assert torch.allclose(torch.stack(found), transform(cycles, window), atol=1e-6)
+
+
+@each_window
+def test_triton_reading_is_the_adjoint_of_triton_painting_on_the_faces_too(window, triton_device):
+    (positions, weights), mesh = particles(61), field()
+    positions[::4] = torch.tensor(SHAPE, dtype=torch.float64)
+    positions[1::4, 0], positions[2::4, 1] = 0, SHAPE[1] - 1e-12
+    positions, weights, mesh = (tensor.to(triton_device) for tensor in (positions, weights, mesh))
+    with use_backend("triton"):
+        painted, read = mesh_paint(positions, weights, SHAPE, window), mesh_read(mesh, positions, window)
+        one, none = mesh_paint(positions[:1], weights[:, :1], SHAPE, window), mesh_read(mesh, positions[:0], window)
+    assert torch.isclose((painted * mesh).sum(), (weights * read).sum(), rtol=1e-12)
+    assert torch.allclose(painted.sum((1, 2, 3)), weights.sum(1), rtol=1e-12)
+    assert torch.allclose(one.sum((1, 2, 3)), weights[:, 0], rtol=1e-12)
+    assert none.shape == (2, 0)
+
+
+@each_window
+def test_triton_wraps_the_upper_face_onto_the_lower_one_to_the_bit(window, triton_device):
+    generator = torch.Generator().manual_seed(13)
+    turns = torch.randint(-2, 3, (40, 3), generator=generator).to(triton_device)
+    cells = torch.randint(0, 12, (40, 3), generator=generator).to(triton_device) % torch.tensor(SHAPE).to(triton_device)
+    weights, mesh = particles(40)[1].to(triton_device), field().to(triton_device)
+    inside = (cells + 0.25).double()
+    outside = inside + turns * torch.tensor(SHAPE).to(triton_device)
+    with use_backend("triton"):
+        for wrapped, x in ((inside, outside), (inside - 0.25, outside - 0.25)):
+            assert torch.equal(mesh_paint(x, weights, SHAPE, window), mesh_paint(wrapped, weights, SHAPE, window))
+            assert torch.equal(mesh_read(mesh, x, window), mesh_read(mesh, wrapped, window))
+
+
+def test_triton_reads_no_number_where_a_particle_is_none(triton_device):
+    positions, weights = (tensor.to(triton_device) for tensor in particles(20, 1))
+    positions[3, 1] = float("nan")
+    with use_backend("triton"):
+        assert mesh_read(field(1).to(triton_device), positions).isnan().sum() == 1
+        assert mesh_paint(positions, weights, SHAPE).isnan().any()
+
+
+def test_mesh_kernels_compile_for_gpus_that_are_not_here(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed on this platform")
+    # In a process of its own: here the kernels may have been loaded for the interpreter, which compiles nothing.
+    code = """
+import triton.language as tl
+from sciml_kernels.mesh_paint.triton_kernel import mesh_paint_kernel
+from sciml_kernels.mesh_read.triton_kernel import mesh_read_kernel
+from sciml_kernels.triton_tools import compile_ahead
+half = dict.fromkeys(("mesh", "positions", "out"), "*bf16") | dict.fromkeys(("t", "weights"), "*fp32")
+wide = dict.fromkeys(("mesh", "positions", "out", "t", "weights"), "*fp64")
+for types, width, acc, capability in ((half, 2, tl.float32, 80), (wide, 3, tl.float64, 90)):
+    constants = {"WIDTH": width, "ACC": acc, "BLOCK": 128}
+    assert compile_ahead(mesh_paint_kernel, {"start": "*i64", **types}, constants, capability)
+    assert compile_ahead(mesh_read_kernel, types, {"SLOPE": width == 2, **constants}, capability)
+print("compiled")
+"""
+    kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment = {**kept, "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.strip() == "compiled", done.stderr
 
 
 def test_wrong_arguments_are_told_in_a_sentence():

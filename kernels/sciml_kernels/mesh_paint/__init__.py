@@ -14,7 +14,10 @@ from sciml_kernels.mesh_paint.window import check_window
 from sciml_kernels.pattern import define, resolve
 from sciml_kernels.precision import accumulation_dtype
 
-LAUNCHERS = {"numba": "sciml_kernels.mesh_paint.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.mesh_paint.numba_kernel:launch",
+    "triton": "sciml_kernels.mesh_paint.triton_kernel:launch",
+}
 
 
 def mesh_paint(positions: Tensor, weights: Tensor, shape: Sequence[int], window: str = "cic") -> Tensor:
@@ -39,8 +42,8 @@ def mesh_paint(positions: Tensor, weights: Tensor, shape: Sequence[int], window:
         Of the inputs' type; sums are kept in float32 for float16 and bfloat16.
 
     *Contract*: the sum over the mesh is the sum of the weights; ``<mesh_paint(x, w), f> = <w, mesh_read(f, x)>``; equal
-    to the reference within `sciml_kernels.precision.TOLERANCES`, gradients too, to second order; on a CPU the same bits
-    on any number of threads. Particles that are no numbers make mesh points that are none.
+    to the reference within `sciml_kernels.precision.TOLERANCES`, gradients too, to second order; the same bits on any
+    number of threads, and in every run on a GPU. Particles that are no numbers make mesh points that are none.
 
     *Source*: Hockney and Eastwood, Computer Simulation Using Particles, section 5-3.
 
@@ -64,8 +67,8 @@ def _fake(positions: Tensor, weights: Tensor, shape: Sequence[int], window: str)
 
 
 def _pays(positions: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return positions.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return positions.is_cuda or positions.dtype in (torch.float32, torch.float64)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -16,7 +16,7 @@ TEST = (
     Case("small", {"channel": 2, "node": 3, "x": 3, "y": 2, "z": 4}),
     Case("odd", {"channel": 3, "node": 37, "x": 7, "y": 5, "z": 9}),
     Case("odd, tsc", {"channel": 2, "node": 41, "x": 9, "y": 5, "z": 7, "tsc": 1}),
-    Case("odd, threads", {"channel": 1, "node": 16411, "x": 17, "y": 13, "z": 11}),
+    Case("odd, threads", {"channel": 1, "node": 16411, "x": 17, "y": 7, "z": 7}),
     Case("small, tsc", {"channel": 1, "node": 4, "x": 3, "y": 4, "z": 2, "tsc": 1}),
     Case("one element", {"channel": 1, "node": 1, "x": 2, "y": 1, "z": 3}),
     Case("no node", {"channel": 2, "node": 0, "x": 3, "y": 2, "z": 4}),

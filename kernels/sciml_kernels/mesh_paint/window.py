@@ -17,11 +17,22 @@ def check_window(where: str, window: str) -> None:
         raise ValueError(f"{where}: expected window {' or '.join(WIDTHS)}, got {window!r}; choose one of them")
 
 
+def centre(x: Tensor, window: str) -> tuple[Tensor, Tensor]:
+    """Return the cell that a window at `x` is centred on, the nearest or for "cic" the one below, and the distance."""
+    whole = x.floor() if window == "cic" else (x + 0.5).floor()
+    return whole, x - whole
+
+
+def transform(cycles: Tensor, window: str) -> Tensor:
+    """Return the Fourier transform of a window along one axis, sinc^2 or sinc^3, of wave numbers in cycles a cell."""
+    return torch.sinc(cycles) ** WIDTHS[window]
+
+
 def axis_terms(x: Tensor, n_cell: int, window: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return cells, weights and the derivatives of the weights along one axis, each (node, width).
 
     Cloud-in-cell: ``1 - t, t`` with t the distance from the cell below. Triangular-shaped cloud:
-    ``(1/2 - d)^2 / 2, 3/4 - d^2, (1/2 + d)^2 / 2`` with d the distance from the nearest cell.
+    ``(1/2 - t)^2 / 2, 3/4 - t^2, (1/2 + t)^2 / 2`` with t the distance from the nearest cell.
 
     Parameters
     ----------
@@ -34,17 +45,14 @@ def axis_terms(x: Tensor, n_cell: int, window: str) -> tuple[Tensor, Tensor, Ten
 
     *Source*: Hockney and Eastwood, Computer Simulation Using Particles, section 5-3.
     """
+    whole, t = centre(x, window)
     if window == "cic":
-        first = x.floor()
-        t = x - first
         weights, slopes = [1 - t, t], [-torch.ones_like(t), torch.ones_like(t)]
     else:
-        nearest = (x + 0.5).floor()
-        d, first = x - nearest, nearest - 1
-        weights = [0.5 * (0.5 - d) ** 2, 0.75 - d**2, 0.5 * (0.5 + d) ** 2]
-        slopes = [d - 0.5, -2 * d, d + 0.5]
-    steps = torch.arange(len(weights), device=x.device)
-    cells = (first.detach().long()[:, None] + steps) % n_cell
+        weights = [0.5 * (0.5 - t) ** 2, 0.75 - t**2, 0.5 * (0.5 + t) ** 2]
+        slopes = [t - 0.5, -2 * t, t + 0.5]
+    steps = torch.arange(len(weights), device=x.device) - (len(weights) - 2)
+    cells = (whole.detach().long()[:, None] + steps) % n_cell
     return cells, torch.stack(weights, 1), torch.stack(slopes, 1)
 
 

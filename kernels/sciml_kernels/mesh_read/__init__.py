@@ -15,7 +15,11 @@ from sciml_kernels.mesh_read.reference import reference, slope_reference
 from sciml_kernels.pattern import define
 from sciml_kernels.precision import accumulation_dtype
 
-LAUNCHERS = {"numba": "sciml_kernels.mesh_read.numba_kernel:launch"}
+LAUNCHERS = {
+    "numba": "sciml_kernels.mesh_read.numba_kernel:launch",
+    "triton": "sciml_kernels.mesh_read.triton_kernel:launch",
+}
+SLOPE_LAUNCHERS = {"triton": "sciml_kernels.mesh_read.triton_kernel:launch_slope"}
 
 
 def mesh_read(mesh: Tensor, positions: Tensor, window: str = "cic") -> Tensor:
@@ -82,8 +86,8 @@ def _fake_slope(mesh: Tensor, positions: Tensor, window: str) -> Tensor:
 
 
 def _pays(mesh: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums."""
-    return mesh.dtype in (torch.float32, torch.float64)
+    """Numba computes in the two types that hold their own sums, Triton in all."""
+    return mesh.is_cuda or mesh.dtype in (torch.float32, torch.float64)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -106,5 +110,5 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
 _SIGNATURE = "mesh_slope(Tensor mesh, Tensor positions, str window)"
 _op = define("mesh_read(Tensor mesh, Tensor positions, str window) -> Tensor", reference, _fake, LAUNCHERS, _pays)
 _op.register_autograd(_backward, setup_context=_save)
-_slope_op = define(f"{_SIGNATURE} -> Tensor", slope_reference, _fake_slope, {})
+_slope_op = define(f"{_SIGNATURE} -> Tensor", slope_reference, _fake_slope, SLOPE_LAUNCHERS)
 slope_backward_reference = differentiate(_slope_op, _SIGNATURE, slope_reference, 2)

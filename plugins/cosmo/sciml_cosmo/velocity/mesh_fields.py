@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from sciml_kernels.mesh_paint import mesh_paint
+from sciml_kernels.mesh_paint.window import WIDTHS, transform
 from sciml_kernels.mesh_read import mesh_read
 from torch import Tensor
-
-ORDER = {"cic": 2, "tsc": 3}
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Mesh:
     window: str = "tsc"
 
     def __post_init__(self) -> None:
-        if self.n_mesh < 4 or self.window not in ORDER:
+        if self.n_mesh < 4 or self.window not in WIDTHS:
             raise ValueError(f"Mesh: expected n_mesh >= 4 and window cic or tsc, got {self}; correct it")
 
     def waves(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,7 +40,7 @@ class Mesh:
         n = self.n_mesh
         whole = torch.fft.fftfreq(n, 1 / n).to(like)
         wave = torch.stack(torch.meshgrid(whole, whole, whole[: n // 2 + 1].abs(), indexing="ij"))
-        window = torch.sinc(wave / n).prod(0) ** ORDER[self.window]
+        window = transform(wave / n, self.window).prod(0)
         squared = (2 * math.pi) ** 2 * wave.square().sum(0)
         squared[0, 0, 0] = 1.0  # the mean, whose contrast is zero
         return 2 * math.pi * torch.where(2 * wave.abs() == n, 0, wave), squared, window
