@@ -119,7 +119,8 @@ def _check_rooms(blocks: Sequence[int], seams: Sequence[int]) -> None:
         raise ValueError(f"{where}: expected n_x and n_y of at least 1 for each block, got {list(blocks)}; add some")
     if len(seams) % 5:
         raise ValueError(f"{where}: expected five entries for each seam, got {len(seams)} in all; add some")
-    shapes, taken = block_shapes(blocks), set()
+    shapes = block_shapes(blocks)
+    taken: set[tuple[int, int, int]] = set()
     for number, seam in enumerate(seam_list(seams)):
         if not (0 <= seam.left < len(shapes) and 0 <= seam.right < len(shapes)):
             got = f"{seam.left} and {seam.right}"

@@ -64,8 +64,9 @@ class PreparedSteps:
             Field(flat, field_views(flat, blocks)) for flat in (*flats, flats[1].clone(), torch.empty_like(flats[0]))
         )
         self.pressure, self.velocity, self.before, self._inner = fields
-        tensors = (tensor.detach().to(wide).contiguous() for tensor in medium[:4])
-        self._steps = make_steps(Medium(*tensors, blocks, medium.seams), self.pressure.views[0].shape[1])
+        operators, drift, decay, share = (tensor.detach().to(wide).contiguous() for tensor in medium[:4])
+        ready = Medium(operators, drift, decay, share, blocks, medium.seams)
+        self._steps = make_steps(ready, self.pressure.views[0].shape[1])
 
     def advance(self, n_step: int) -> None:
         """Advance all sources by `n_step` steps."""
