@@ -6,8 +6,9 @@ import gpytorch
 import numpy as np
 import pytest
 import torch
+from sciml_mfuq.kriging import covariance as covariance_module
 from sciml_mfuq.kriging import process as process_module
-from sciml_mfuq.kriging.covariance import Kernel, cholesky
+from sciml_mfuq.kriging.covariance import N_BLOCK, Kernel, cholesky, solve_lower
 from sciml_mfuq.kriging.gp import GPOptions, fit_gp
 from sciml_mfuq.kriging.process import Process
 from sciml_mfuq.kriging.reml import Likelihood, Runs
@@ -143,9 +144,38 @@ def test_many_runs_are_seen_through_inducing_points():
 
 
 def test_a_model_too_large_for_memory_is_refused_with_the_bytes(monkeypatch):
-    monkeypatch.setattr(process_module, "_available", lambda: 10_000)
+    monkeypatch.setattr(covariance_module, "_available", lambda: 10_000)
     with pytest.raises(ValueError, match=r"22,400 bytes of 10,000"):
         fit_gp(smooth(20, 5), seed=1)
+
+
+@pytest.mark.parametrize("n", [3, N_BLOCK, 2 * N_BLOCK + 5])
+def test_solving_by_blocks_equals_a_triangular_solve(n):
+    generator = np.random.default_rng(4)
+    a = torch.as_tensor(generator.standard_normal((2, n, n)))
+    factor = torch.linalg.cholesky(a @ a.mT + n * torch.eye(n, dtype=a.dtype))
+    right = torch.as_tensor(generator.standard_normal((2, n, 7)))
+    expected = torch.linalg.solve_triangular(factor, right, upper=False)
+    assert torch.allclose(solve_lower(factor, right), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("inducing", [False, True])
+def test_moments_in_blocks_equal_those_of_the_whole(inducing, monkeypatch):
+    runs, kernel = runs_of(), Kernel("matern52", ((0, 1),))
+    theta = torch.tensor([[0.2, -0.5, 0.1], [0.3, -0.7, 0.2]], dtype=torch.float64)
+    process = Process(kernel, 14, 3, 2, n_inducing=6 * inducing).fill(
+        runs, theta, runs.points[:6] if inducing else None
+    )
+    posterior = process.given()
+    x = torch.as_tensor(np.random.default_rng(9).random((20, 2)))
+    basis = torch.cat([torch.ones(20, 1, dtype=x.dtype), x - 0.5], 1)
+    whole = posterior.at(x, basis)
+    monkeypatch.setattr(process_module, "N_BLOCK", 3)
+    monkeypatch.setattr(process_module, "N_CACHED", 1)
+    mean, variance = posterior.moments(x, basis)
+    assert torch.allclose(mean, whole.mean, rtol=1e-12)
+    assert torch.allclose(variance, whole.variance, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(posterior.mean(x, basis), whole.mean, rtol=1e-9)
 
 
 def test_jitter_mends_a_singular_matrix_and_refuses_an_indefinite_one():

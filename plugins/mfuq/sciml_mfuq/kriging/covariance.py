@@ -1,10 +1,13 @@
-"""Covariance functions as sums of stationary terms, with distances by matrix products and gradients in closed form."""
+"""Covariance functions as sums of stationary terms, and what is done with their matrices."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,30 +15,37 @@ from torch import Tensor
 KINDS = ("matern52", "rbf")
 JITTERS = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 ROOT5 = math.sqrt(5.0)
+N_BLOCK = 64
+"""Rows that `solve_lower` solves for at a time."""
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return ``|a_i - b_j|^2`` (..., n, m) of points (..., n, column) and (..., m, column)."""
-    centre = b.mean(-2, keepdim=True)  # points near the origin lose fewest digits in the difference below
+    centre = a.mean(-2, keepdim=True)  # points near the origin lose fewest digits in the sum below
     a, b = a - centre, b - centre
-    product = a @ b.mT
-    return product.mul_(-2).add_(a.square().sum(-1)[..., None]).add_(b.square().sum(-1)[..., None, :]).clamp_(min=0)
+    size_a, size_b = a.square().sum(-1, keepdim=True), b.square().sum(-1, keepdim=True)
+    left = torch.cat([-2 * a, size_a, torch.ones_like(size_a)], -1)
+    right = torch.cat([b, torch.ones_like(size_b), size_b], -1)
+    return (left @ right.mT).clamp_(min=0)  # the product adds up too: one pass over the pairs
 
 
-def correlation(kind: str, distance2: Tensor) -> Tensor:
-    """Return the correlation at a squared distance: ``exp(-r^2 / 2)`` or ``(1 + s + s^2 / 3) exp(-s), s = sqrt5 r``."""
+def correlated(kind: str, distance2: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the variance times ``exp(-r^2 / 2)`` or ``(1 + s + s^2 / 3) exp(-s), s = sqrt5 r``, r^2 given.
+
+    The variance stands in the exponent: it costs no pass over the pairs of its own.
+    """
     if kind == "rbf":
-        return torch.exp(-0.5 * distance2)
+        return torch.exp(torch.sub(log_variance, distance2, alpha=0.5))
     s = ROOT5 * distance2.clamp_min(1e-24).sqrt()  # the root has no slope at zero, the correlation has
-    return (1 + s + s.square() / 3) * torch.exp(-s)
+    return torch.addcmul(1 + s, s, s, value=1 / 3) * torch.exp(log_variance - s)
 
 
-def slope(kind: str, distance2: Tensor) -> Tensor:
-    """Return ``-2 d correlation / d r^2``."""
+def slope(kind: str, distance2: Tensor, log_variance: Tensor) -> Tensor:
+    """Return ``-2 d correlated / d r^2``."""
     if kind == "rbf":
-        return torch.exp(-0.5 * distance2)
+        return correlated(kind, distance2, log_variance)
     s = ROOT5 * distance2.sqrt()
-    return 5 / 3 * (1 + s) * torch.exp(-s)
+    return 5 / 3 * (1 + s) * torch.exp(log_variance - s)
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,11 @@ class Kernel:
     def _scaled(self, theta: Tensor, *points: Tensor) -> Iterator[tuple[Tensor, list[Tensor]]]:
         for start, columns in zip(self.variance_positions(), self.terms, strict=True):
             length = theta[..., start + 1 : start + 1 + len(columns)].exp()[..., None, :]
-            yield theta[..., start].exp()[..., None, None], [p[:, list(columns)] / length for p in points]
+            yield theta[..., start, None, None], [p[:, list(columns)] / length for p in points]
 
     def __call__(self, theta: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Return the covariance (..., n, m) of points (n, column) with points (m, column)."""
-        terms = (v * correlation(self.kind, squared_distance(*ab)) for v, ab in self._scaled(theta, a, b))
+        terms = (correlated(self.kind, squared_distance(*ab), v) for v, ab in self._scaled(theta, a, b))
         total = next(terms)
         for term in terms:
             total = total + term
@@ -108,9 +118,9 @@ class Kernel:
         for v, (z,) in self._scaled(theta, points):
             z = z - z.mean(0)
             distance2 = squared_distance(z, z)
-            parts.append((correlation(self.kind, distance2).mul_(weight)).sum()[None] * v.flatten())
-            m = slope(self.kind, distance2).mul_(weight)
-            parts.append(2 * v.flatten() * ((m.sum(1)[:, None] * z.square()).sum(0) - (z * (m @ z)).sum(0)))
+            parts.append(correlated(self.kind, distance2, v).mul_(weight).sum()[None])
+            m = slope(self.kind, distance2, v).mul_(weight)
+            parts.append(2 * ((m.sum(1)[:, None] * z.square()).sum(0) - (z * (m @ z)).sum(0)))
         return torch.cat(parts)
 
 
@@ -136,3 +146,63 @@ def cholesky(matrix: Tensor) -> Tensor:
         "cholesky: expected a positive semi-definite covariance, got one that a jitter of 1e-4 does not mend; drop "
         "repeated runs or scale the inputs"
     )
+
+
+def spread_points(kernel: Kernel, theta: Tensor, points: Tensor, n: int) -> Tensor:
+    """Return the n points of largest remaining variance, one after the other: the pivots of a Cholesky factorisation.
+
+    *Source*: Burt, Rasmussen and van der Wilk, JMLR 21 (2020).
+    """
+    rest = kernel.variance(theta).repeat(len(points))
+    rows, chosen = points.new_zeros(n, len(points)), []
+    for number in range(n):
+        pivot = int(rest.argmax())
+        if rest[pivot] <= 1e-10 * kernel.variance(theta):
+            break
+        column = kernel(theta, points[pivot : pivot + 1], points)[0]
+        row = (column - rows[:number, pivot] @ rows[:number]) / rest[pivot].sqrt()
+        rows[number] = row
+        rest = (rest - row.square()).clamp_min(0)
+        chosen.append(pivot)
+    return points[chosen]
+
+
+def require_memory(n_run: int) -> None:
+    """Refuse a number of runs whose covariance matrices would not fit in memory."""
+    needed, available = 7 * 8 * n_run**2, _available()
+    if needed > available:
+        raise ValueError(
+            f"Gaussian process: expected covariance matrices that fit in memory, got {n_run} runs that need "
+            f"{needed:,} bytes of {available:,} available; lower max_exact to use inducing points"
+        )
+
+
+def _available() -> int:
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def solve_lower(factor: Tensor, right: Tensor) -> Tensor:
+    """Return ``factor^-1 right`` of lower triangular matrices (..., n, n) and right sides (..., n, m).
+
+    Forward substitution by blocks, most of it as matrix products, which run faster than a triangular solve of the
+    whole and are as stable; products with inverses are not: variances would lose digits.
+
+    Examples
+    --------
+    >>> solve_lower(torch.tensor([[2.0, 0.0], [1.0, 4.0]]), torch.tensor([[2.0], [9.0]])).flatten().tolist()
+    [1.0, 2.0]
+    """
+    n_block = math.ceil(factor.shape[-1] / N_BLOCK)
+    cuts = [round(factor.shape[-1] * number / n_block) for number in range(n_block + 1)]
+    solved = right[..., :0, :]
+    for start, stop in itertools.pairwise(cuts):
+        rest = right[..., start:stop, :]
+        if start:
+            rest = rest - factor[..., start:stop, :start] @ solved
+        rest = torch.linalg.solve_triangular(factor[..., start:stop, start:stop], rest, upper=False)
+        solved = torch.cat([solved, rest], -2)
+    return solved

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciml_mfuq.kriging.increment import GPOptions, Increment, fit_increment, trends
-from sciml_mfuq.kriging.process import Belief, Posterior, in_chunks
+from sciml_mfuq.kriging.process import Belief, Posterior
 from sciml_mfuq.kriging.reml import Likelihood, Runs
 from sciml_mfuq.kriging.scaling import scaled, unit_box
 from sciml_mfuq.model import Predictor
@@ -50,22 +50,20 @@ class GPPredictor(Predictor):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map points (batch, feature), raw units, to the mean (batch,) and the standard deviation (batch,)."""
         u = (x.to(self.low) - self.low) / self.width
-
-        def ask(some: Tensor) -> Tensor:
-            belief = self.belief(some)
-            return torch.stack([belief.mean, belief.variance], 1)
-
-        mean, variance = in_chunks(ask, u, self.increment.process.n_held).unbind(1)
+        mean, variance = self._posterior().moments(u, self.increment.basis(u, None))
         scale = self.increment.scale
         return self.increment.centre + scale * mean, scale * variance.clamp_min(1e-24).sqrt()
 
     def belief(self, u: Tensor) -> Belief:
         """Return what is known at points (batch, feature) of the unit box, in standard units."""
+        return self._posterior().at(u, self.increment.basis(u, None))
+
+    def _posterior(self) -> Posterior:
         if self._given and self._given[0].anchors.device != self.low.device:
             self._given.clear()
         if not self._given:
             self._given.append(self.increment.process.given())
-        return self._given[0].at(u, self.increment.basis(u, None))
+        return self._given[0]
 
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return, of each run, its residual and standard deviation (run,) when predicted from the others, raw units.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sciml.config import setting
-from sciml_mfuq.kriging.covariance import KINDS, Kernel
-from sciml_mfuq.kriging.process import Process, require_memory, spread_points
+from sciml_mfuq.kriging.covariance import KINDS, Kernel, require_memory, spread_points
+from sciml_mfuq.kriging.process import Process
 from sciml_mfuq.kriging.reml import Likelihood, Priors, Runs
 from sciml_mfuq.kriging.scaling import Scaled
 from sciml_mfuq.kriging.search import descend, draw, find_mode, polish

@@ -115,16 +115,15 @@ class NARGP(Predictor):
     def _moments(self, u: Tensor, number: int) -> Tensor:
         level, posterior = self.increment(number), self._posterior(number)
         if number == 0:
-            belief = posterior.at(u, level.basis(u, None))
-            return torch.stack([belief.mean, belief.variance], 1)
+            return torch.stack(posterior.moments(u, level.basis(u, None)), 1)
         below, spread = self._moments(u, number - 1).unbind(1)
         slopes = self.derivatives(u, number)
         means, variances = [], []
         for node, _ in NODES:
             value = below + node * spread.clamp_min(1e-24).sqrt()
-            belief = posterior.at(joined(u, value, slopes), level.basis(u, value))
-            means.append(belief.mean)
-            variances.append(belief.variance)
+            mean, variance = posterior.moments(joined(u, value, slopes), level.basis(u, value))
+            means.append(mean)
+            variances.append(variance)
         weight = torch.tensor([w for _, w in NODES], dtype=u.dtype, device=u.device)
         mean = weight @ torch.stack(means)
         return torch.stack([mean, weight @ (torch.stack(variances) + (torch.stack(means) - mean).square())], 1)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sciml_mfuq.kriging.covariance import Kernel, cholesky
+from sciml_mfuq.kriging.covariance import Kernel, cholesky, solve_lower
 from sciml_mfuq.kriging.reml import Runs, covariance
 
 N_CHUNK = 2**21
 """Numbers that one array of a prediction may hold."""
+N_CACHED = 2**17
+"""Numbers that one array of a prediction should hold, so that its passes find it in the cache of a core."""
+N_BLOCK = 64
+"""Points of a block at the least: fewer would make the products slow."""
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, n_held: int) -> Tensor:
@@ -173,6 +175,13 @@ class Posterior:
     factor: Tensor
     inner: Tensor | None
     trend: Trend
+    _weight: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        weight = self.trend.rest[..., None]
+        for lower in (self.factor,) if self.inner is None else (self.inner, self.factor):
+            weight = torch.linalg.solve_triangular(lower.mT, weight, upper=True)
+        object.__setattr__(self, "_weight", weight[..., 0])
 
     @property
     def anchors(self) -> Tensor:
@@ -222,25 +231,58 @@ class Posterior:
         carried : the known covariance beside the kernel, of the points with the runs (batch, run) and of each point
             with itself (batch,).
         """
-        n_draw = len(self.trend.beta)
-        k = self.process.kernel(self.process._kernel_theta, self.anchors, points)
-        if carried is not None and self.inner is None:
-            k = k + carried[0].T
-        w = torch.linalg.solve_triangular(self.factor, k, upper=False)
-        less, more = w, w[:, :0]
-        if self.inner is not None:
-            w = more = torch.linalg.solve_triangular(self.inner, w, upper=False)
-        means = self.trend.beta @ basis.T + (self.trend.rest[:, None, :] @ w)[:, 0]
-        u = basis.T - self.trend.basis.mT @ w
-        more = torch.cat([more, torch.linalg.solve_triangular(self.trend.normal, u, upper=False)], 1)
-        mean = means.mean(0)
-        more = torch.cat([more.flatten(0, 1), means - mean]).T / n_draw**0.5
+        less, more, means = self._asked(points, basis, None if carried is None else carried[0])
+        n_draw, mean = len(means), means.mean(0)
+        more = torch.cat([*(part.flatten(0, 1) for part in more), means - mean]).T / n_draw**0.5
         less = less.flatten(0, 1).T / n_draw**0.5
-        prior = self.process.kernel.variance(self.process._kernel_theta).mean()
-        if carried is not None:
-            prior = prior + carried[1]
+        prior = self._prior if carried is None else self._prior + carried[1]
         variance = (prior - less.square().sum(1)).clamp_min(0) + more.square().sum(1)
         return Belief(points, mean, variance, less, more)
+
+    def moments(self, points: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance (batch,) of `at`, without what only covariances need, in blocks."""
+        parts = [self._moments(*rows) for rows in self._blocks(points, basis)]
+        mean, variance = (torch.cat(column) for column in zip(*parts, strict=True))
+        return mean, variance
+
+    def mean(self, points: Tensor, basis: Tensor) -> Tensor:
+        """Return the mean (batch,) of `at` alone, in blocks: ``g(x)^T beta + k(x, X) weight``."""
+        kernel, theta = self.process.kernel, self.process._kernel_theta
+        parts = []
+        for some, trend in self._blocks(points, basis):
+            own = (self._weight[:, None, :] @ kernel(theta, self.anchors, some))[:, 0]
+            parts.append((self.trend.beta @ trend.T + own).mean(0))
+        return torch.cat(parts)
+
+    def _blocks(self, points: Tensor, basis: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        n_point = max(N_BLOCK, N_CACHED // self.process.n_held)
+        return zip(points.split(n_point), basis.split(n_point), strict=True)
+
+    def _moments(self, points: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+        less, more, means = self._asked(points, basis)
+        mean = means.mean(0)
+        gained = (means - mean).square().mean(0)
+        for part in more:
+            gained = gained + part.square().sum(1).mean(0)
+        return mean, (self._prior - less.square().sum(1).mean(0)).clamp_min(0) + gained
+
+    def _asked(
+        self, points: Tensor, basis: Tensor, carried: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Return `less`, parts of `more` (draw, ..., batch) and means (draw, batch), of each draw, at points."""
+        k = self.process.kernel(self.process._kernel_theta, self.anchors, points)
+        if carried is not None and self.inner is None:
+            k = k + carried.T
+        less = w = solve_lower(self.factor, k)
+        if self.inner is not None:
+            w = solve_lower(self.inner, w)
+        u = solve_lower(self.trend.normal, basis.T - self.trend.basis.mT @ w)
+        means = self.trend.beta @ basis.T + (self.trend.rest[:, None, :] @ w)[:, 0]
+        return less, (u,) if self.inner is None else (w, u), means
+
+    @property
+    def _prior(self) -> Tensor:
+        return self.process.kernel.variance(self.process._kernel_theta).mean()
 
 
 def _trend(process: Process, white: Tensor, gram: Tensor) -> Trend:
@@ -249,40 +291,3 @@ def _trend(process: Process, white: Tensor, gram: Tensor) -> Trend:
     beta = torch.cholesky_solve(gram[:, 1:, :1], normal)[..., 0]
     basis = white[..., 1:]
     return Trend(basis, white[..., 0] - (basis @ beta[..., None])[..., 0], normal, beta)
-
-
-def spread_points(kernel: Kernel, theta: Tensor, points: Tensor, n: int) -> Tensor:
-    """Return the n points of largest remaining variance, one after the other: the pivots of a Cholesky factorisation.
-
-    *Source*: Burt, Rasmussen and van der Wilk, JMLR 21 (2020).
-    """
-    rest = kernel.variance(theta).repeat(len(points))
-    rows, chosen = points.new_zeros(n, len(points)), []
-    for number in range(n):
-        pivot = int(rest.argmax())
-        if rest[pivot] <= 1e-10 * kernel.variance(theta):
-            break
-        column = kernel(theta, points[pivot : pivot + 1], points)[0]
-        row = (column - rows[:number, pivot] @ rows[:number]) / rest[pivot].sqrt()
-        rows[number] = row
-        rest = (rest - row.square()).clamp_min(0)
-        chosen.append(pivot)
-    return points[chosen]
-
-
-def require_memory(n_run: int) -> None:
-    """Refuse a number of runs whose covariance matrices would not fit in memory."""
-    needed, available = 7 * 8 * n_run**2, _available()
-    if needed > available:
-        raise ValueError(
-            f"Gaussian process: expected covariance matrices that fit in memory, got {n_run} runs that need "
-            f"{needed:,} bytes of {available:,} available; lower max_exact to use inducing points"
-        )
-
-
-def _available() -> int:
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
