@@ -105,6 +105,34 @@ class FieldConfig:
 
 
 @dataclass(frozen=True)
+class UrlsConfig:
+    """Models behind UM-Bridge addresses as levels: each maps one vector of inputs to one vector of outputs."""
+
+    urls: tuple[str, ...] = setting((), "addresses from the cheapest model to the truth: http://HOST:PORT/MODEL,...")
+    n_run: tuple[int, ...] = setting((60, 12), "runs of each model")
+    costs: tuple[float, ...] = setting((1.0, 50.0), "cost of one run of each model, in any unit")
+    low: tuple[float, ...] = setting((0.0,), "least value of each input")
+    high: tuple[float, ...] = setting((1.0,), "largest value of each input")
+    output: int = setting(0, "which number of the output vector is wanted, from 0")
+    n_test: int = setting(20, "runs of the truth that nothing is fitted to")
+    n_parallel: int = setting(4, "requests at a time")
+    engines: tuple[str, ...] = setting(CANDIDATES, "engines among which the automatic choice is made")
+
+    def __post_init__(self) -> None:
+        counts = {len(self.urls), len(self.n_run), len(self.costs)}
+        if self.urls and (len(counts) > 1 or len(set(self.urls)) < len(self.urls)):
+            got = f"{len(self.urls)}, {len(self.n_run)} and {len(self.costs)}"
+            raise ValueError(f"urls: expected different addresses, each with its n_run and cost, got {got}; count")
+        if not self.low or len(self.low) != len(self.high):
+            got = f"{len(self.low)} and {len(self.high)}"
+            raise ValueError(f"urls: expected as many low as high, one for each input, got {got}; count")
+        _known(self.engines, tuple(ENGINES), "urls.engines")
+        _at_least(self, "urls", 0, "output")
+        _at_least(self, "urls", 1, "n_parallel")
+        _at_least(self, "urls", 4, "n_test")
+
+
+@dataclass(frozen=True)
 class BenchConfig:
     """What `sciml bench mfuq` measures beyond a run."""
 
@@ -128,16 +156,21 @@ class BenchConfig:
 class MfuqConfig:
     """Multi-fidelity uncertainty quantification: what is studied, and how much of it."""
 
-    problem: Literal["functions", "airfoil", "cp-field"] = setting("functions", "functions, airfoil or cp-field")
+    problem: Literal["functions", "airfoil", "cp-field", "urls"] = setting(
+        "functions", "functions, airfoil, cp-field or urls"
+    )
     n_worker: int = setting(2, "processes that fit models and run programs")
     functions: FunctionsConfig = setting(FunctionsConfig(), "test functions")
     spread: SpreadConfig = setting(SpreadConfig(), "distributions and sensitivities")
     adaptive: AdaptiveConfig = setting(AdaptiveConfig(), "adaptive sampling")
     airfoil: AirfoilConfig = setting(AirfoilConfig(), "lift and drag of an aerofoil")
     field: FieldConfig = setting(FieldConfig(), "pressure on an aerofoil")
+    urls: UrlsConfig = setting(UrlsConfig(), "models behind addresses")
     bench: BenchConfig = setting(BenchConfig(), "comparison with peers")
 
     def __post_init__(self) -> None:
+        if self.problem == "urls" and not self.urls.urls:
+            raise ValueError("urls.urls: expected addresses from the cheapest model to the truth, got none; give them")
         if self.n_worker < 1:
             raise ValueError(f"n_worker: expected at least 1, got {self.n_worker}; the default is 2")
 

@@ -1,4 +1,4 @@
-"""`sciml run mfuq`: several fidelities of a function, of an aerofoil, or of the pressure on it."""
+"""`sciml run mfuq`: several fidelities of a function, of an aerofoil, of the pressure on it, or behind addresses."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class MultiFidelityUq(Experiment):
             from sciml_mfuq.study.run_field import study_field
 
             return study_field(config, run)
+        if config.problem == "urls":
+            from sciml_mfuq.study.run_urls import study_urls
+
+            return study_urls(config, run)
         from sciml_mfuq.study.run_functions import study_functions
 
         return study_functions(config, run)
