@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sciml_mfuq.choose import Choice, choose
+from sciml_mfuq.engines import fit_engine
 from sciml_mfuq.samples import Array, Samples
 from sciml_mfuq.surrogate import Decoder
 
@@ -63,7 +64,11 @@ def fit_fields(samples: Samples, engines: Sequence[str], *, seed: int) -> FieldF
     for number in range(len(modes)):
         pairs = zip(samples.levels, amplitudes, strict=True)
         levels = tuple(replace(level, y=amplitude[:, number]) for level, amplitude in pairs)
-        choices.append(choose(replace(samples, levels=levels), engines, seed=seed + number))
+        one = replace(samples, levels=levels)
+        if len(engines) == 1:  # nothing to choose, so that no run need be left out
+            choices.append(Choice(engines[0], fit_engine(engines[0], one, seed + number), {}, {}))
+        else:
+            choices.append(choose(one, engines, seed=seed + number))
     decoder = Decoder(*modes.shape)
     rest = samples.truth.y - centres[-1] - amplitudes[-1] @ modes
     decoder.offset.copy_(torch.from_numpy(centres[-1]))
