@@ -22,6 +22,8 @@ class Engine:
     fit : function of (samples, *, seed) in the module.
     predictor : class that it returns.
     is_stacked : whether it fits the levels one upon the other, so that the cheap ones can be taken over.
+    log_odds : in its favour before any run of the truth is held out, since it is there only where the cheap runs have
+        already decided for what it is made for.
     """
 
     label: str
@@ -29,12 +31,14 @@ class Engine:
     fit: str
     predictor: str
     is_stacked: bool = False
+    log_odds: float = 0.0
 
 
 ENGINES: dict[str, Engine] = {
     "gp": Engine("kriging of the truth alone", "sciml_mfuq.kriging.gp", "fit_gp", "GPPredictor"),
     "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.kriging.cokriging", "fit_cokriging", "CoKriging", True),
     "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.kriging.nargp", "fit_nargp", "NARGP", True),
+    "pieces": Engine("co-kriging in two pieces", "sciml_mfuq.kriging.pieces", "fit_pieces", "Pieces", True, 5.0),
     "composite": Engine("composite network", "sciml_mfuq.networks.composite", "fit_composite", "Composite"),
     "residual": Engine("network and GP of the rest", "sciml_mfuq.networks.residual", "fit_residual", "Residual", True),
     "deep_ensemble": Engine(
@@ -42,8 +46,12 @@ ENGINES: dict[str, Engine] = {
     ),
     "dropout": Engine("dropout, truth alone", "sciml_mfuq.networks.ensembles", "fit_dropout", "Dropout"),
 }
-CANDIDATES = ("gp", "cokriging", "nargp", "residual")
+CANDIDATES = ("gp", "cokriging", "nargp", "residual", "pieces")
 """Engines among which the automatic choice is made by default."""
+
+
+class Unsuited(ValueError):
+    """Said by an engine that is made for what the runs do not show; no fault of the runs or of the engine."""
 
 
 def fit_engine(name: str, samples: Samples, seed: int, lower: Predictor | None = None) -> Predictor:

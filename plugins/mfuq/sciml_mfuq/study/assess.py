@@ -14,7 +14,7 @@ import numpy as np
 from sciml.threads import one_core
 from sciml.uncertainty import Calibration, calibration
 from sciml_mfuq.choose import HeldOut, best, hold_out
-from sciml_mfuq.engines import ENGINES, fit_engine
+from sciml_mfuq.engines import ENGINES, Unsuited, fit_engine
 from sciml_mfuq.model import evaluate, relative_error
 from sciml_mfuq.samples import Array
 from sciml_mfuq.study.functions import CASES
@@ -23,6 +23,7 @@ from sciml_mfuq.surrogate import n_bytes
 
 VERSION = 1
 """Raise it when an engine changes, so that kept results are computed anew."""
+UNSUITED = "unsuited"
 N_LINE = 401
 """Points at which functions of one input are drawn."""
 
@@ -63,12 +64,18 @@ class Assessment:
 
 
 def assess(task: Task) -> dict[str, Any]:
-    """Fit and judge; numbers and arrays out, as `sciml.executor.sweep` wants them."""
+    """Fit and judge; numbers and arrays out, as `sciml.executor.sweep` wants them.
+
+    Of an engine that is not made for such runs only its sentence comes back, see `unsuited`.
+    """
     case = CASES[task.case]
     samples = case.sample(task.seed, task.counts)
     with one_core():
         start = time.process_time()
-        predictor = fit_engine(task.engine, samples, task.seed) if task.engine in ENGINES else None
+        try:
+            predictor = fit_engine(task.engine, samples, task.seed) if task.engine in ENGINES else None
+        except Unsuited as why:
+            return {UNSUITED: np.frombuffer(str(why).encode(), np.uint8)}
         predict: Predict
         if predictor is None:
             predict = fit_peer(task.engine, samples, task.seed)
@@ -86,6 +93,11 @@ def assess(task: Task) -> dict[str, Any]:
             found |= {"held_truth": out.truth, "held_mean": out.mean, "held_std": out.std}
             found["evidence_cpu_s"] = time.process_time() - start
     return found
+
+
+def unsuited(values: Mapping[str, Array]) -> str:
+    """Return the sentence with which an engine said that it is not made for the runs; empty where it was fitted."""
+    return bytes(np.asarray(values[UNSUITED], np.uint8)).decode() if UNSUITED in values else ""
 
 
 def judged(task: Task, values: Mapping[str, Array]) -> Assessment:

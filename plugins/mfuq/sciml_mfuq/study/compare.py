@@ -9,7 +9,7 @@ import numpy as np
 
 from sciml.executor import sweep
 from sciml.experiment import Run
-from sciml_mfuq.study.assess import VERSION, Assessment, Task, assess, chosen, judged
+from sciml_mfuq.study.assess import VERSION, Assessment, Task, assess, chosen, judged, unsuited
 from sciml_mfuq.study.functions import CASES
 
 
@@ -87,13 +87,19 @@ def compare(
         progress=run.progress, version=VERSION,
     )  # fmt: skip
     found, failures = dict[tuple[str, str, int], Assessment](), dict[tuple[str, str, int], str]()
+    passed_over = dict[str, list[str]]()
     for task, outcome in zip(tasks, outcomes, strict=True):
         key = task.case, task.engine, task.seed
         if outcome.failure:
             failures[key] = outcome.failure
             run.log(f"{' '.join(map(str, key))}: {outcome.failure}")
+        elif why := unsuited(outcome.values):
+            failures[key] = why
+            passed_over.setdefault(task.engine, []).append(task.case)
         else:
             found[key] = judged(task, outcome.values)
+    for engine, cases in passed_over.items():
+        run.log(f"{engine}: passed over on {', '.join(dict.fromkeys(cases))}, whose runs are nothing for it")
     choices = {}
     for case, seed in dict.fromkeys((task.case, task.seed) for task in tasks):
         of_case = {engine: one for (name, engine, s), one in found.items() if (name, s) == (case, seed)}
