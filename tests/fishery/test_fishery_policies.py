@@ -21,6 +21,7 @@ from sciml_fishery.ppo import PpoConfig, train_ppo
 from sciml_fishery.robust import lifted, regret, stability, transfer
 from sciml_fishery.rollout import simulate
 from sciml_fishery.rules import count_numbers, from_csv, rounded, to_csv, to_markdown
+from sciml_fishery.sell_out import SellOutEscapement
 from sciml_fishery.smoothing import SmoothedPolicy, smooth
 from sciml_fishery.three_species import published, variant
 
@@ -47,6 +48,7 @@ FAMILIES = {
     "network": lambda: neural(SEES, FISHED, 5),
     "network, fraction and clock": lambda: neural(SEES, FISHED, 5, head="fraction", clock=200.0, width=16),
     "table": lambda: tabulate(neural(SEES, FISHED, 5), AXES),
+    "sell_out": lambda: SellOutEscapement(SEES, FISHED, endings=[[0.2, 50, 0.06, 2]] * 2),
     "smoothed": lambda: smooth(neural(SEES, FISHED, 5), stocks(40), [0.5] * 3),
     "optimal": optimal,
 }

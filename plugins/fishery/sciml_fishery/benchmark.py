@@ -7,19 +7,22 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from sciml import Report, Run
 from sciml.threads import one_core
 from sciml_fishery.bptt import train, trained
-from sciml_fishery.compare import UNSEEN, grid_of, timed
+from sciml_fishery.compare import CHOOSING, TITLES, UNSEEN, choose, grid_of, timed, with_sell_out
 from sciml_fishery.config import FisheryConfig
 from sciml_fishery.dp import solve
+from sciml_fishery.figures import matrix
 from sciml_fishery.grid import KINDS, Kind, search
-from sciml_fishery.models import Model, may
-from sciml_fishery.policies import ConstantEscapement, ConstantMortality, PredatorEscapement, neural
-from sciml_fishery.robust import regret
+from sciml_fishery.models import Model
+from sciml_fishery.policies import ConstantEscapement, ConstantMortality, Policy, PredatorEscapement, neural
+from sciml_fishery.robust import regret, transfer
 from sciml_fishery.rollout import Outcome, simulate
+from sciml_fishery.study import one_species
 from sciml_fishery.three_species import published
 
 if TYPE_CHECKING:
@@ -30,7 +33,10 @@ KEYS = (
     "m1_learned_over_dp", "m4_reward_at_survival_98", "rule_over_network", "cpu_s_to_beat_cmort_sb3_over_ours",
     "env_steps_vs_dummyvecenv", "robust_over_nominal_q05", "robust_nominal_loss", "dp_value_vs_simulation",
     "published_table_worst_z", "zabiotic_learned_over_cesc", "v0drift_1_learned_over_cesc", "search_vs_python_loop",
+    "transfer_worst",
 )  # fmt: skip
+LEARNED = ("network", "rule", "sell_out")
+Rules = dict[str, tuple[Model, Policy]]  # by the world that a rule was trained on
 CASES = (("M3", 2), ("M2", 1), ("M1", 1), ("ZABIOTIC", 2), ("V0DRIFT", 1))
 PUBLISHED: dict[tuple[str, Kind], tuple[float, float, tuple[float, ...]]] = {  # mean, sd of 100 episodes, levels
     ("M2", "escapement"): (19.52, 2.19, (0.22,)),
@@ -47,7 +53,8 @@ def measure_peers(findings: Findings, run: Run, report: Report) -> dict[str, flo
     metrics = {**dict.fromkeys(KEYS, math.nan), **findings.metrics}
     with one_core():
         metrics |= _published_table(run, report)
-        metrics |= _other_models(findings.config, run, report)
+        measured, rules = _other_models(findings.config, run, report)
+        metrics |= measured | _trained_and_tested(findings, rules, run, report)
         metrics |= _title_question(metrics, findings.config.n_test, run, report)
         try:
             metrics |= _throughput(findings.config, report)
@@ -77,29 +84,43 @@ def _published_table(run: Run, report: Report) -> dict[str, float]:
     return {"published_table_worst_z": worst}
 
 
-def _other_models(config: FisheryConfig, run: Run, report: Report) -> dict[str, float]:
-    """Learn, search and solve the other models and the variants where the paper's learned policies lost."""
-    metrics, rows = dict[str, float](), list[tuple[Any, ...]]()
+def _policies(config: FisheryConfig, model: Model, seed: int) -> dict[str, Policy]:
+    """Return the constant policies, the optimum and those of `LEARNED`, by name."""
+    policies: dict[str, Policy] = {}
+    for kind in KINDS:
+        points = config.search.n_points if len(model.fished) == 1 or model.drift else 21
+        policies[kind] = search(model, kind, points, config.search.n_episodes, seed).policy
+    policies["optimum"] = solve(model, grid_of(config, model)).policy
+    policies["network"] = neural(model.sees, model.yields, seed)
+    policies["rule"] = PredatorEscapement(model.sees, model.yields)
+    trained(train(model, policies["network"], config.network, seed))
+    trained(train(model, policies["rule"], config.rule, seed))
+    bases = {name: (policies[name], 0.0) for name in ("rule", "escapement")}
+    policies["sell_out"], _ = with_sell_out(config, model, bases, seed)
+    return policies
+
+
+def _other_models(config: FisheryConfig, run: Run, report: Report) -> tuple[dict[str, float], Rules]:
+    """Learn, search and solve the other models and the variants where the paper's learned policies lost.
+
+    "Learned" in a metric is the one of `LEARNED` that earns most on episodes kept for choosing.
+    """
+    metrics, rows, found = dict[str, float](), list[tuple[Any, ...]](), Rules()
     with run.progress.track(len(CASES), "other models") as update:
         for number, (name, n_fisheries) in enumerate(CASES):
             case = replace(config, model=name, n_fisheries=n_fisheries)
-            model, outcomes = case.stock(), dict[str, Outcome]()
+            model = case.stock()
 
             def judge(policy: Any, model: Model = model) -> Outcome:
                 return simulate(model, policy.fraction, seed=run.seed + UNSEEN, episodes=config.n_test)
 
-            for kind in KINDS:
-                points = config.search.n_points if len(model.fished) == 1 or model.drift else 21
-                outcomes[kind] = judge(search(model, kind, points, config.search.n_episodes, run.seed).policy)
-            outcomes["optimum"] = judge(solve(model, grid_of(case, model)).policy)
-            network = neural(model.sees, model.yields, run.seed)
-            trained(train(model, network, config.network, run.seed))
-            outcomes["network"] = judge(network)
-            rule = PredatorEscapement(model.sees, model.yields)
-            trained(train(model, rule, config.rule, run.seed))
-            outcomes["rule"] = judge(rule)
+            policies = _policies(case, model, run.seed)
+            outcomes = {n: judge(policy) for n, policy in policies.items()}
+            learned = {n: policies[n] for n in LEARNED}
+            chosen = choose(model, learned, run.seed + CHOOSING, config.n_test)
+            found[name] = model, policies["rule"]
             key = name.lower() + ("_1" if name == "V0DRIFT" else "")
-            best = outcomes["network"].mean
+            best = outcomes[chosen].mean
             metrics |= {f"{key}_{n}_reward": o.mean for n, o in outcomes.items()}
             metrics |= {f"{key}_{n}_survival": o.survival for n, o in outcomes.items()}
             metrics[f"{key}_learned_over_cesc"] = best / outcomes["escapement"].mean
@@ -113,30 +134,45 @@ def _other_models(config: FisheryConfig, run: Run, report: Report) -> dict[str, 
         "In the paper's data constant escapement beats its learned policies in ZABIOTIC with two fisheries (36.5 "
         "against 33.2) and in V0DRIFT with one (11.1 against 8.7).",
     )
-    columns = ("model", "constant mortality", "constant escapement", "optimum", "network", "readable rule")
-    report.table(columns, rows, "Reward / survival (%) on the same fresh episodes for a row.")
-    return metrics
+    columns = ("model", *KINDS, "optimum", *LEARNED)
+    titles = ("model", *(TITLES[name][0] for name in columns[1:]))
+    report.table(titles, rows, "Reward / survival (%) on the same fresh episodes for a row.")
+    return metrics, found
+
+
+def _trained_and_tested(findings: Findings, rules: Rules, run: Run, report: Report) -> dict[str, float]:
+    """Fish every world by the rules that were trained on each of those with its species and fisheries."""
+    own = findings.model
+    known = {own.name.split(",")[0]: (own, findings.strategies["rule"].policy)} | rules
+    alike = {n: (m, p) for n, (m, p) in known.items() if (m.species, m.fished) == (own.species, own.fished)}
+    if len(alike) < 2:
+        return {}
+    worlds = {name: model for name, (model, _) in alike.items()}
+    reward = transfer(worlds, {n: p.fraction for n, (_, p) in alike.items()}, run.seed + UNSEEN, findings.config.n_test)
+    names = list(worlds)
+    percent = np.array([[100 * reward[world][name] / reward[world][world] for world in names] for name in names])
+    report.section("Trained in one world, tested in another", "The readable rule, trained on the model of each row.")
+    drawn = matrix(names, names, percent, "tested in", "of the rule trained there (%)")
+    report.figure("transfer", drawn, "Reward in percent of that of the rule that was trained in the world it is in.")
+    lines = [(name, *(round(reward[world][name], 2) for world in names)) for name in names]
+    report.table(("trained on", *(f"tested on {name}" for name in names)), lines)
+    return {"transfer_worst": float(percent.min()) / 100}
 
 
 def _title_question(metrics: dict[str, float], n_test: int, run: Run, report: Report) -> dict[str, float]:
     """Fish Model 2 by the optimal policies of one-species models: what leaving out two species costs."""
     world = published("M2")
-    simple = {
-        "no predator": may(sigma=0.1, beta=0.0),
-        "the predator held at its start, 0.7": may(sigma=0.1, beta=0.21, c=0.3),
-        "the predator held at 0.3": may(sigma=0.1, beta=0.09, c=0.3),
-    }
     optimum = metrics["m2_optimum_reward"]
-    lost = regret(world, simple, optimum, run.seed + UNSEEN, n_test)
+    lost = regret(world, one_species(world), optimum, run.seed + UNSEEN, n_test)
     report.section(
-        "An approximate model or an approximate solution?",
+        "The same in Model 2",
         "The question of the paper's code: the exact optimum of a one-species model, or an approximate policy of the "
-        f"true one? In Model 2 the network loses {100 * (1 - metrics['m2_learned_over_dp']):.1f} % of the optimum.",
+        "true one? In Model 2 the chosen learned policy loses "
+        f"{100 * (1 - metrics['m2_learned_over_dp']):.1f} % of the optimum.",
     )
     rows = [(name, round(100 * share, 1)) for name, share in lost.items()]
     report.table(("one-species model, solved exactly", "reward lost in Model 2 (%)"), rows)
-    keys = ("no_predator", "predator_07", "predator_03")
-    return {f"one_species_regret_{key}": share for key, share in zip(keys, lost.values(), strict=True)}
+    return {f"m2_one_species_regret_{name.replace(' ', '_')}": share for name, share in lost.items()}
 
 
 def _throughput(config: FisheryConfig, report: Report) -> dict[str, float]:

@@ -17,19 +17,22 @@ from sciml_fishery.dp import Optimum, solve
 from sciml_fishery.grid import KINDS, search
 from sciml_fishery.models import Model, perturbed
 from sciml_fishery.objectives import Objective
-from sciml_fishery.policies import ConstantMortality, Policy, PredatorEscapement, neural
+from sciml_fishery.policies import ConstantEscapement, ConstantMortality, Policy, PredatorEscapement, neural
 from sciml_fishery.ppo import train_ppo
 from sciml_fishery.rollout import Outcome, simulate
 from sciml_fishery.rules import rounded
+from sciml_fishery.sell_out import SellOutEscapement, as_rule, search_sell_out
 from sciml_fishery.smoothing import smooth
 
 UNSEEN = 1000  # added to the seed of a run for the episodes that policies are judged on
+CHOOSING = 500  # and for those that the best learned policy is chosen on
 Curve = list[tuple[float, float]]
 TITLES = {
     "optimum": ("optimum, sees the year", "optimum"),
     "frozen": ("optimum of mid-time, held", "optimum"),
     "network": ("network, through the simulation", "learned"),
     "rule": ("readable rule", "learned"),
+    "sell_out": ("readable rule with a sell-out", "learned"),
     "robust": ("readable rule, robust", "learned"),
     "cautious": ("readable rule, cautious", "learned"),
     "ppo": ("network, PPO", "learned"),
@@ -51,11 +54,20 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Found:
-    """Policies by name with their CPU seconds, the optimum where there is one, and learning curves."""
+    """What was found for a model.
+
+    Parameters
+    ----------
+    policies : by name, with their CPU seconds.
+    optimum : where there is one.
+    curves : training return over CPU seconds.
+    chosen : the learned policy that earned most on the episodes for choosing, which are not those of the report.
+    """
 
     policies: Mapping[str, tuple[Policy, float]]
     optimum: Optimum | None
     curves: Mapping[str, Curve]
+    chosen: str
 
 
 def timed(function: Any) -> tuple[Any, float]:
@@ -82,7 +94,15 @@ def find_all(config: FisheryConfig, model: Model, run: Run) -> Found:
             update(1)
     curves = _learn(config, model, run, policies)
     run.log("found " + ", ".join(policies))
-    return Found({name: policies[name] for name in TITLES if name in policies}, optimum, curves)
+    learned = {name: policies[name][0] for name in TITLES if TITLES[name][1] == "learned"}
+    chosen = choose(model, learned, run.seed + CHOOSING, config.n_test)
+    return Found({name: policies[name] for name in TITLES if name in policies}, optimum, curves, chosen)
+
+
+def choose(model: Model, policies: Mapping[str, Policy], seed: int, n_episodes: int) -> str:
+    """Return the name of the policy that earns most on the same episodes."""
+    rewards = {n: simulate(model, p.fraction, seed=seed, episodes=n_episodes).mean for n, p in policies.items()}
+    return max(rewards, key=lambda name: rewards[name])
 
 
 def solvable(model: Model) -> bool:
@@ -120,6 +140,10 @@ def _learn(
     learn("robust", copy.deepcopy(rule), again, spent, spread=robust.spread, goal=worst)
     learn("cautious", copy.deepcopy(rule), again, spent, objective=Objective(death_cost=robust.death_cost))
     policies["rule"] = rounded(rule), spent  # judged with the digits that are written
+    with run.progress.track(1, TITLES["sell_out"][0]) as update:
+        bases = {"rule": policies["rule"], "escapement": policies["escapement"]}
+        policies["sell_out"] = with_sell_out(config, model, bases, run.seed)
+        update(1)
     with run.progress.track(config.ppo.n_updates, TITLES["ppo"][0]) as update:
         curve: Curve = []
         for state in train_ppo(model, config.ppo, run.seed):
@@ -133,6 +157,22 @@ def _learn(
     smoothed, cpu_s = timed(lambda: smooth(state.policy, visited, [0.5] * len(model.sees)))
     policies["smoothed"] = smoothed, state.cpu_s + cpu_s
     return curves
+
+
+def with_sell_out(
+    config: FisheryConfig, model: Model, bases: Mapping[str, tuple[Policy, float]], seed: int
+) -> tuple[SellOutEscapement, float]:
+    """Search the giving-up threshold and the sell-out of the better base; return the rule and all its CPU seconds.
+
+    The better one is that with the larger reward on the episodes of the search over constant policies.
+    """
+    name = choose(model, {n: policy for n, (policy, _) in bases.items()}, seed, config.search.n_episodes)
+    base, before = bases[name]
+    if isinstance(base, ConstantEscapement):
+        base = as_rule(base)
+    assert isinstance(base, PredatorEscapement)
+    found, cpu_s = timed(lambda: search_sell_out(model, base, config.sell_out, seed))
+    return found, before + cpu_s
 
 
 def visits(model: Model, policy: Policy, seed: int, n_points: int = 400) -> torch.Tensor:

@@ -8,6 +8,8 @@ from sciml.config import setting
 from sciml_fishery.bptt import BpttConfig
 from sciml_fishery.models import Model
 from sciml_fishery.ppo import PpoConfig
+from sciml_fishery.sell_out import SellOutConfig
+from sciml_fishery.study import StudyConfig
 from sciml_fishery.three_species import CODE, VARIANTS, Reading, published, variant
 
 MODELS = ("M1", "M2", "M3", "M4")
@@ -74,7 +76,9 @@ class FisheryConfig:
     optimum: OptimumConfig = setting(OptimumConfig(), "dynamic programming")
     network: BpttConfig = setting(BpttConfig(60), "training of the network")
     rule: BpttConfig = setting(BpttConfig(40, learning_rate=0.02), "training of the readable rule")
+    sell_out: SellOutConfig = setting(SellOutConfig(), "search for a giving-up threshold and a sell-out year")
     robust: RobustConfig = setting(RobustConfig(), "robust and cautious training")
+    study: StudyConfig = setting(StudyConfig(), "robustness study of the report")
     ppo: PpoConfig = setting(PpoConfig(n_updates=40), "reinforcement learning, which does not know the equations")
     sb3_steps: int = setting(1_200_000, "most environment steps of stable-baselines3 in `sciml bench`")
 
@@ -98,7 +102,9 @@ PRESETS = {
         optimum=OptimumConfig(11, 15, (20.0,), 9),
         network=BpttConfig(6, 64, 0.01),
         rule=BpttConfig(8, 64, 0.04),
+        sell_out=SellOutConfig(2, 8, 16, 2),
         robust=RobustConfig(n_steps=4),
+        study=StudyConfig((0.1,), 4, 4, 5, 20),
         ppo=PpoConfig(n_updates=2, n_envs=64),
         sb3_steps=4096,
     ),
@@ -107,7 +113,9 @@ PRESETS = {
         optimum=OptimumConfig(37, 49, (5.0, 20.0, 60.0), 25),
         network=BpttConfig(300, 512),
         rule=BpttConfig(150, 512, 0.02),
+        sell_out=SellOutConfig(20, 128, 512, 16),
         robust=RobustConfig(n_steps=150),
+        study=StudyConfig(n_draws=100, n_episodes=20, n_elsewhere=2000),
         ppo=PpoConfig(n_updates=300),
     ),
 }

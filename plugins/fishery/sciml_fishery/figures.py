@@ -15,6 +15,7 @@ from sciml.report import CYCLE, MAGNITUDE, new_figure, plot_style
 from sciml_fishery.compare import TITLES, Curve, Strategy
 from sciml_fishery.models import Model
 from sciml_fishery.policies import Policy, PredatorEscapement
+from sciml_fishery.robust import Stability
 
 if TYPE_CHECKING:
     from sciml_fishery.dp import OptimalPolicy
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 COLOURS = {"optimum": CYCLE[6], "learned": CYCLE[0], "constant": CYCLE[1]}
 PUBLISHED = {"PPO (paper)": (0.94, 48.75), "PPO+GP (paper)": (0.98, 49.44)}  # Model 4
+PUBLISHED_GAINS = {  # over constant escapement, Model 4, at deviations of 4 to 20 %
+    "PPO (paper)": (11.2, 9.8, 9.5, 8.5, 6.7),
+    "PPO+GP (paper)": (12.5, 11.6, 11.2, 10.0, 8.3),
+}
 N_SIDE, DARK = 61, "#39424a"
 
 
@@ -192,4 +197,42 @@ def learning(curves: Mapping[str, Curve], goal: float) -> Figure:
     axes.axhline(goal, color=DARK, lw=1.0, ls=(0, (1, 2)), label="constant mortality")
     axes.set(xlabel="CPU time (s)", ylabel="return in training", ylim=(min(*lows, 0.8 * goal), None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return figure
+
+
+@plot_style()
+def gains(noise: Mapping[float, Stability], base: str, published: bool) -> Figure:
+    """Draw what policies earn more than the `base` over the deviation of the parameters; bars are standard errors."""
+    figure, ((axes,),) = new_figure(width=8.8, height=4.2)
+    spreads = [100 * spread for spread in noise]
+    shown = [name for name in next(iter(noise.values())).rewards if name != base]
+    for i, (name, marker) in enumerate(zip(shown, "osD^vpPXd", strict=False)):
+        found = [one.gain(name, base) for one in noise.values()]
+        counts = [max(int(one.coexist.sum()), 1) for one in noise.values()]
+        errors = [sd / n**0.5 for (_, sd), n in zip(found, counts, strict=True)]
+        shift = [spread + 0.15 * (i - len(shown) / 2) for spread in spreads]  # beside each other
+        look: dict[str, Any] = {"color": CYCLE[i % len(CYCLE)], "marker": marker, "ms": 5, "lw": 1.1, "capsize": 2}
+        axes.errorbar(shift, [mean for mean, _ in found], errors, label=TITLES[name][0], **look)
+    for name, values in PUBLISHED_GAINS.items() if published else ():
+        axes.plot((4, 8, 12, 16, 20), values, "<" if name == "PPO (paper)" else ">", mfc="none", mec=DARK, label=name)
+    axes.axhline(0, color=DARK, lw=0.9, ls=(0, (1, 2)))
+    axes.set(xlabel="deviation of every parameter (%)", ylabel=f"reward above {TITLES[base][0]}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    return figure
+
+
+@plot_style()
+def matrix(rows: Sequence[str], columns: Sequence[str], percent: Array, below: str, beside: str) -> Figure:
+    """Draw percentages (row, column) as colours with their numbers; `below` and `beside` name columns and colours."""
+    figure, ((axes,),) = new_figure(width=3.6 + 1.0 * len(columns), height=1.2 + 0.42 * len(rows))
+    low, high = max(0.0, float(percent.min())), max(100.0, float(percent.max()))
+    drawn = axes.imshow(percent, cmap=MAGNITUDE, vmin=low, vmax=high, aspect="auto")
+    for i, j in np.ndindex(percent.shape):
+        light = drawn.norm(percent[i, j]) > 0.65
+        axes.text(j, i, f"{percent[i, j]:.0f}", ha="center", va="center", color=DARK if light else "white")
+    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel(below)
+    axes.grid(visible=False)
+    figure.colorbar(drawn, ax=axes, label=beside)
     return figure

@@ -27,6 +27,11 @@ def sciml_surrogates() -> list[Registration]:
     }
     return [
         *(Registration(f"fishery.{name}", f"sciml_fishery.policies:{kind}", s) for name, (kind, s) in families.items()),
+        Registration(
+            "fishery.sell_out",
+            "sciml_fishery.sell_out:SellOutEscapement",
+            "Levels that depend on the predator, a giving-up threshold and a terminal sell-out",
+        ),
         Registration("fishery.smoothed", "sciml_fishery.smoothing:SmoothedPolicy", "Smoothed by a Gaussian process"),
         Registration("fishery.optimal", "sciml_fishery.dp:OptimalPolicy", "What dynamic programming prescribes"),
     ]

@@ -72,7 +72,8 @@ class Policy(Network):
         return {"fraction": self.fraction(inputs["stock"], inputs["year"])}
 
 
-def _parameter(values: Sequence[Any] | None, shape: tuple[int, ...], default: float) -> nn.Parameter:
+def parameter(values: Sequence[Any] | None, shape: tuple[int, ...], default: float) -> nn.Parameter:
+    """Return numbers of a policy of the given shape, the default where omitted; other shapes are a ValueError."""
     given = torch.full(shape, default) if values is None else torch.as_tensor(values, dtype=torch.float32)
     if given.shape != shape or not bool(torch.isfinite(given).all()):
         raise ValueError(f"policy: expected finite numbers of shape {shape}, got {given.tolist()}; give one each")
@@ -86,7 +87,7 @@ class ConstantMortality(Policy):
 
     def __init__(self, sees: Sequence[str], fisheries: Sequence[str], levels: Sequence[float] | None = None) -> None:
         super().__init__(sees, fisheries)
-        self.level = _parameter(levels, (len(fisheries),), 0.2)
+        self.level = parameter(levels, (len(fisheries),), 0.2)
 
     def fraction(self, stock: Tensor, year: Tensor) -> Tensor:
         """Return the levels."""
@@ -100,7 +101,7 @@ class ConstantEscapement(Policy):
 
     def __init__(self, sees: Sequence[str], fisheries: Sequence[str], levels: Sequence[float] | None = None) -> None:
         super().__init__(sees, fisheries)
-        self.level = _parameter(levels, (len(fisheries),), 0.4)
+        self.level = parameter(levels, (len(fisheries),), 0.4)
 
     def fraction(self, stock: Tensor, year: Tensor) -> Tensor:
         """Return what exceeds the levels, as a fraction."""
@@ -119,7 +120,7 @@ class HockeyStick(Policy):
     def __init__(self, sees: Sequence[str], fisheries: Sequence[str], corners: Sequence[Any] | None = None) -> None:
         super().__init__(sees, fisheries)
         default = [[0.1, 0.5, 0.3]] * len(fisheries)
-        self.corners = _parameter(default if corners is None else corners, (len(fisheries), 3), 0.0)
+        self.corners = parameter(default if corners is None else corners, (len(fisheries), 3), 0.0)
 
     def fraction(self, stock: Tensor, year: Tensor) -> Tensor:
         """Return the height of the stick."""
@@ -150,8 +151,8 @@ class PredatorEscapement(Policy):
         if sorted(set(knots)) != list(knots) or knots[0] <= 0:
             raise ValueError(f"predator_escapement: expected ascending knots > 0, got {knots}; sort them")
         self.register_buffer("log_knots", torch.log(torch.tensor(knots)))
-        self.level = _parameter(levels, (len(fisheries), len(knots)), 0.4)
-        self.gain = _parameter(gains, (len(fisheries),), 0.8)
+        self.level = parameter(levels, (len(fisheries), len(knots)), 0.4)
+        self.gain = parameter(gains, (len(fisheries),), 0.8)
 
     def levels_at(self, predator: Tensor) -> Tensor:
         """Return the escapements (..., fishery) at predator stocks (...)."""
@@ -160,8 +161,11 @@ class PredatorEscapement(Policy):
 
     def fraction(self, stock: Tensor, year: Tensor) -> Tensor:
         """Return the fractions."""
-        share = 1 - self.levels_at(stock[:, -1]) / stock[:, self.at].clamp(min=TINY)
-        return (self.gain * share.clamp(min=0)).clamp(0, 1)
+        return self.taking(self.levels_at(stock[:, -1]), stock[:, self.at])
+
+    def taking(self, levels: Tensor, fished: Tensor) -> Tensor:
+        """Return the fractions (episode, fishery) that take the shares of what exceeds the levels."""
+        return (self.gain * (1 - levels / fished.clamp(min=TINY)).clamp(min=0)).clamp(0, 1)
 
 
 class NeuralPolicy(Policy):

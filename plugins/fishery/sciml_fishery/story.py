@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sciml import Report
 from sciml.report import plot_style
 from sciml_fishery import figures
 from sciml_fishery.compare import TITLES
 from sciml_fishery.policies import PredatorEscapement
 from sciml_fishery.rules import count_numbers
+from sciml_fishery.sell_out import SellOutEscapement
+from sciml_fishery.study import BASE
 
 if TYPE_CHECKING:
     from sciml_fishery.dp import OptimalPolicy
@@ -37,8 +41,9 @@ def tell(findings: Findings) -> Report:
     if "optimum" in rows:
         facts["of the optimum (%)"] = 100 * rows["rule"].outcome.mean / rows["optimum"].outcome.mean
     report.facts(facts)
+    chapters = _strategies, _rule, _sell_out, _policies, _front, _robust, _drawn_worlds, _elsewhere, _learning
     with plot_style():
-        for chapter in (_strategies, _rule, _policies, _front, _robust, _learning):
+        for chapter in chapters:
             chapter(report, findings)
     return report
 
@@ -65,16 +70,16 @@ def _strategies(report: Report, findings: Findings) -> None:
     )
     note = "The paper counts neither the last year nor the loss. ± is a standard error."
     report.table(columns, lines, note, [order.index("rule")])
-    learned = {name: rows[name].outcome.mean for name in rows if TITLES[name][1] == "learned"}
     constant = {name: rows[name].outcome.mean for name in rows if TITLES[name][1] == "constant"}
-    winner, other = max(learned, key=lambda n: learned[n]), max(constant, key=lambda n: constant[n])
-    if learned[winner] > constant[other]:
+    winner, other = findings.found.chosen, max(constant, key=lambda n: constant[n])
+    ratio = rows[winner].outcome.mean / constant[other]
+    if ratio > 1:
         report.text(
-            f"The best learned policy ({TITLES[winner][0]}) earns "
-            f"**{100 * (learned[winner] / constant[other] - 1):.1f} %** more than {TITLES[other][0]}."
+            f"The learned policy that was best on other episodes ({TITLES[winner][0]}) earns "
+            f"**{100 * (ratio - 1):.1f} %** more than {TITLES[other][0]}."
         )
     else:
-        report.text(f"**A constant policy wins here**: {TITLES[other][0]} earns more than every learned one.")
+        report.text(f"**A constant policy wins here**: {TITLES[other][0]} earns more than the chosen learned one.")
     if findings.model.n_years == 200:
         report.text(
             "The loss of a species costs at most 1 after the year 100, so that the largest reward goes with selling "
@@ -108,6 +113,25 @@ def _rule(report: Report, findings: Findings) -> None:
             "rule", figures.rule_levels(findings.model, rule, drawn, year),
             "What is left of each stock. The optimum is that of one year with both prey at 1.2; it looks at prey too.",
         )  # fmt: skip
+
+
+def _sell_out(report: Report, findings: Findings) -> None:
+    rule = findings.strategies["sell_out"].policy
+    assert isinstance(rule, SellOutEscapement)
+    report.section(
+        "The rule with a sell-out",
+        "The end of an episode is worth a sale: from the sell-out year on each stock is fished down to the remnant. So "
+        "is a stock below its giving-up threshold, from the year it may be given up on. It is what a finite horizon "
+        "asks for, not what a manager should do who means to stay.",
+    )
+    lines = []
+    for name, level, (below, since, remnant, sold) in zip(
+        rule.fisheries, rule.level.tolist(), rule.ending.tolist(), strict=True
+    ):
+        given_up = f"below {below:.3g} from year {since:.0f} on" if below > 0 else "never"
+        last = f"year {sold:.0f}" if sold < findings.model.n_years else "never"
+        lines.append((name, ", ".join(f"{x:.3g}" for x in level), given_up, last, round(remnant, 3)))
+    report.table(("stock", "levels at the knots of the rule", "given up", "sold out from", "remnant"), lines)
 
 
 def _policies(report: Report, findings: Findings) -> None:
@@ -162,11 +186,52 @@ def _robust(report: Report, findings: Findings) -> None:
     report.table(("strategy", "mean reward", "5 % quantile", "survival (%)"), lines)
 
 
+def _drawn_worlds(report: Report, findings: Findings) -> None:
+    noise = findings.pictured.study.noise
+    names = [name for name in next(iter(noise.values())).rewards if name != BASE]
+    drawn = figures.gains(noise, BASE, findings.model.name == "M4")
+    report.figure("stability", drawn, "Mean over drawn worlds in which all species persist without fishing.")
+    lines: list[tuple[Any, ...]] = [
+        (TITLES[name][0], *(f"{one.gain(name, BASE)[0]:.2f} ± {one.gain(name, BASE)[1]:.1f}" for one in noise.values()))
+        for name in names
+    ]
+    counts = [f"{int(one.coexist.sum())} of {len(one.coexist)}" for one in noise.values()]
+    lines.append(("worlds that count, of those drawn", *counts))
+    columns = (f"reward above {TITLES[BASE][0]}", *(f"{100 * spread:g} %" for spread in noise))
+    report.table(columns, lines, "Mean ± standard deviation over the worlds, by deviation of every parameter.")
+
+
+def _elsewhere(report: Report, findings: Findings) -> None:
+    studied = findings.pictured.study
+    worlds, names = list(studied.elsewhere), list(next(iter(studied.elsewhere.values())))
+    reward = np.array([[studied.elsewhere[world][name] for world in worlds] for name in names])
+    if len(worlds) > 1:
+        report.section("In another world", "Every policy was made for the first world and is fished by in the others.")
+        percent, titles = 100 * reward / reward.max(0), [TITLES[name][0] for name in names]
+        drawn = figures.matrix(titles, worlds, percent, "tested in", "of the best there (%)")
+        report.figure("elsewhere", drawn, "Reward in percent of the best of these policies in that world.")
+        lines = [(title, *(round(x, 2) for x in row)) for title, row in zip(titles, reward.tolist(), strict=True)]
+        report.table(("reward", *worlds), lines, f"{findings.config.study.n_elsewhere} episodes in each world.")
+    if studied.alone:
+        report.section(
+            "An approximate model or an approximate solution?",
+            "The exact optimum of a one-species model, fished by here for every stock as if it were alone. The chosen "
+            f"learned policy loses {100 * (1 - _of_optimum(findings)):.1f} % of the optimal reward.",
+        )
+        lines = [(name, round(100 * share, 1)) for name, share in studied.alone.items()]
+        report.table(("one-species model, solved exactly", "reward lost (%)"), lines)
+
+
+def _of_optimum(findings: Findings) -> float:
+    rows = findings.strategies
+    return rows[findings.found.chosen].outcome.mean / rows["optimum"].outcome.mean
+
+
 def _learning(report: Report, findings: Findings) -> None:
     goal = findings.strategies["mortality"].outcome.mean
     report.section("Learning")
     report.figure(
-        "learning", figures.learning(findings.curves, goal),
+        "learning", figures.learning(findings.found.curves, goal),
         "Through the simulation: the expected returns of each step's episodes, death costs and perturbed parameters "
         "included. PPO: its policy without exploration on a hundred episodes.",
     )  # fmt: skip
