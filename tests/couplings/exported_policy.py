@@ -16,7 +16,7 @@ from sciml import Region, Surrogate
 
 def policy():
     network = neural(["cod", "herring", "seal"], ["cod", "herring"], 7, width=8, clock=10.0)
-    domain = {"stock": Region((((0.01,) * 3, (2.0,) * 3),)), "year": Region.interval(0.0, 100.0)}
+    domain = {"stock": Region((((0.0,) * 3, (2.0,) * 3),)), "year": Region.interval(0.0, 100.0)}
     return Surrogate(network, domain=domain)
 
 

@@ -170,7 +170,7 @@ def test_benchmark_program_runs(exported, tmp_path):  # noqa: F811
     source = tmp_path / "bench.c"
     source.write_bytes((resources.files("sciml_couplings") / "native" / "bench.c").read_bytes())
     done = subprocess.run(
-        [build_program(exported, source, tmp_path / "bench"), exported, "1", "10"], capture_output=True
+        [build_program(exported, source, tmp_path / "bench"), exported, "1", "10", "3"], capture_output=True
     )
     assert float(done.stdout) > 0
 

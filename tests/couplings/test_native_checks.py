@@ -1,4 +1,4 @@
-"""No careless call from C gets past the checks, and none reads or writes past a buffer: the sanitizers and valgrind watch."""
+"""No careless call from C gets past the checks, and none reads or writes past a buffer: sanitizers, valgrind watch."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ import numpy as np
 from pythonfmu3 import (
     Boolean,
     Dimension,
+    Float64,
     Fmi3Causality,
     Fmi3Slave,
     Fmi3Status,
     Fmi3StepResult,
     Fmi3Variability,
-    Float64,
     Unit,
 )
 

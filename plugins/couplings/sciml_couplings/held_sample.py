@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class HeldSample:
     def outputs(self) -> dict[str, np.ndarray]:
         """Return the outputs; inputs that `predict` refuses are its ValueError."""
         if self._answer is None:
-            outside = "allow" if self._allows_outside else "raise"
+            outside: Literal["allow", "raise"] = "allow" if self._allows_outside else "raise"
             found = self.sample.surrogate.predict(self.sample.dataset(self.values), outside=outside)
             self._is_outside = bool(found.attrs["outside_training_domain"])
             self._answer = {str(name): array.values for name, array in found.data_vars.items()}

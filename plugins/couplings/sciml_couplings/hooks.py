@@ -14,6 +14,28 @@ DASK = (("dask",), "dask")
 
 
 @hookimpl
+def sciml_experiments() -> list[Registration]:
+    """Register `sciml run couplings`."""
+    summary = "One surrogate asked from C, Fortran, ONNX Runtime, UM-Bridge and mock-up units"
+    return [Registration("couplings", "sciml_couplings.experiment:Couplings", summary)]
+
+
+@hookimpl
+def sciml_operators() -> list[Registration]:
+    """Register the operator that asks a model behind a URL; it is made with the URL and the fields."""
+    target = "sciml_couplings.umbridge_operator:UmbridgeOperator"
+    return [Registration("couplings.umbridge", target, "Any UM-Bridge model behind a URL", ("umbridge",), "serve")]
+
+
+@hookimpl
+def sciml_surrogates() -> list[Registration]:
+    """Register the surrogate that the experiment exports."""
+    return [
+        Registration("couplings.harvest", "sciml_couplings.harvest:HarvestNet", "A harvest rule known as a formula")
+    ]
+
+
+@hookimpl
 def sciml_couplings() -> list[Registration]:
     """Register the programs that a surrogate can be written for."""
     return [

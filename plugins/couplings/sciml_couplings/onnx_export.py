@@ -97,7 +97,7 @@ def _write(surrogate: Surrogate, traced: Traced, path: Path, external: bool) -> 
 
 
 def _verify(surrogate: Surrogate, traced: Traced, path: Path) -> None:
-    session, names = _session(path), [field.name for field in surrogate.spec.outputs]
+    session, names = open_session(path), [field.name for field in surrogate.spec.outputs]
 
     def call(given: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
         found = _run(session, {name: tensor.numpy() for name, tensor in given.items()})
@@ -109,7 +109,8 @@ def _verify(surrogate: Surrogate, traced: Traced, path: Path) -> None:
             raise ValueError(f"onnx: expected {name!r} within {TOLERANCE:g} of the network, got {got}; report it")
 
 
-def _session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """Return a session of ONNX Runtime that computes on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -147,7 +148,7 @@ class OnnxOperator(Operator):
         except ImportError as error:
             raise ImportError("onnx: expected onnxruntime, got none; pip install 'sciml-toolkit[onnx]'") from error
         try:
-            self._session = _session(Path(path))
+            self._session = open_session(Path(path))
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
             raise ValueError(f"{path}: expected an ONNX model, got {error}; export it again") from error
         text = self._session.get_modelmeta().custom_metadata_map.get(MANIFEST)

@@ -153,13 +153,20 @@ def serving(
         await web.TCPSite(runner, LOOPBACK, 0).start()
         return int(runner.addresses[0][1])
 
+    async def end() -> None:
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # of connections whose body never came
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     port = loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever, name="umbridge", daemon=True)
     thread.start()
     try:
         yield f"http://{LOOPBACK}:{port}"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -1,4 +1,4 @@
-/* CPU time of one small call: the median over rounds of many. Usage: bench FOLDER ROUNDS CALLS; prints microseconds. */
+/* CPU time of one call: the median over rounds of many. Usage: bench FOLDER ROUNDS CALLS SIZE; prints microseconds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -16,12 +16,12 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* One array of a field, its free dimensions of size 1, filled with one half. */
-static sciml_tensor array_of(const sciml_field *field) {
+/* One array of a field, its free dimensions of one size, filled with one half. */
+static sciml_tensor array_of(const sciml_field *field, int64_t size) {
     sciml_tensor array = {.rank = field->rank, .dtype = field->dtype, .device = field->device};
     int64_t n = 1;
     for (int axis = 0; axis < field->rank; ++axis) {
-        array.shape[axis] = field->sizes[axis] < 0 ? 1 : field->sizes[axis];
+        array.shape[axis] = field->sizes[axis] < 0 ? size : field->sizes[axis];
         n *= array.shape[axis];
     }
     array.n_bytes = n * (field->dtype == SCIML_FLOAT32 ? 4 : 8);
@@ -35,15 +35,17 @@ static sciml_tensor array_of(const sciml_field *field) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return fprintf(stderr, "usage: bench FOLDER ROUNDS CALLS\n"), 2;
-    const int n_round = atoi(argv[2]), n_call = atoi(argv[3]);
+    if (argc != 5) return fprintf(stderr, "usage: bench FOLDER ROUNDS CALLS SIZE\n"), 2;
+    const int n_round = atoi(argv[2]), n_call = atoi(argv[3]), size = atoi(argv[4]);
     sciml_surrogate *surrogate = NULL;
     sciml_tensor inputs[SCIML_MAX_FIELDS], outputs[SCIML_MAX_FIELDS];
     sciml_field field;
     if (sciml_open(argv[1], 1, &surrogate)) return fprintf(stderr, "%s\n", sciml_last_error()), 1;
     const int n_in = sciml_n_inputs(surrogate), n_out = sciml_n_outputs(surrogate);
-    for (int i = 0; i < n_in; ++i) sciml_input(surrogate, i, &field), inputs[i] = array_of(&field);
-    for (int i = 0; i < n_out; ++i) sciml_output(surrogate, i, &field), outputs[i] = array_of(&field);
+    for (int i = 0; i < n_in; ++i) sciml_input(surrogate, i, &field), inputs[i] = array_of(&field, size);
+    for (int i = 0; i < n_out; ++i) sciml_output(surrogate, i, &field), outputs[i] = array_of(&field, size);
+    if (sciml_predict(surrogate, inputs, n_in, outputs, n_out, SCIML_FLAG, NULL))  /* the first call allocates */
+        return fprintf(stderr, "%s\n", sciml_last_error()), 1;
     double *each = malloc((size_t)n_round * sizeof *each);
     for (int round = 0; round < n_round; ++round) {
         const double start = cpu_seconds();
