@@ -36,6 +36,7 @@ class Evidence:
     low : (run, low), what the cheaper levels say, and their slopes where wanted.
     y, noise : (run,), values and known noise variance.
     box : (input, 2).
+    directions : (input, direction), of the box scaled to a common width; none where the inputs say enough.
     """
 
     x: Tensor
@@ -43,10 +44,51 @@ class Evidence:
     y: Tensor
     noise: Tensor
     box: Tensor
+    directions: Tensor | None = None
+
+    def some(self, rows: Tensor) -> Evidence:
+        """Return the runs at the given rows."""
+        return replace(self, x=self.x[rows], low=self.low[rows], y=self.y[rows], noise=self.noise[rows])
+
+
+@dataclass(frozen=True)
+class Scales:
+    """How what a level sees is scaled to columns of about unit width around zero.
+
+    Parameters
+    ----------
+    box : (input, 2), to [-1/2, 1/2].
+    centre, width : (low,), of the cheaper levels.
+    directions : (input, direction), of the inputs scaled so.
+    """
+
+    box: Tensor
+    centre: Tensor
+    width: Tensor
+    directions: Tensor
+
+    @staticmethod
+    def of(evidence: Evidence) -> Scales:
+        """Return the scales that give the cheaper levels and the directions the spread of an input."""
+        box, centre = evidence.box, evidence.low.mean(0)
+        spread = (evidence.low - centre).square().mean(0).sqrt()
+        width = ROOT12 * torch.where(spread > 0, spread, torch.ones_like(spread))
+        if evidence.directions is None:
+            return Scales(box, centre, width, box.new_zeros(len(box), 0))
+        inner = Scales(box, centre, width, evidence.directions)
+        along = inner(evidence.x, evidence.low)[:, len(box) + len(centre) :]
+        return replace(inner, directions=evidence.directions / (ROOT12 * along.square().mean(0).sqrt()))
+
+    def __call__(self, x: Tensor, low: Tensor) -> Tensor:
+        """Map points (batch, input) and the cheaper levels (batch, low) there to (batch, input + low + direction)."""
+        u = (x - self.box[:, 0]) / (self.box[:, 1] - self.box[:, 0]) - 0.5
+        along = [u @ self.directions] if self.directions.shape[1] else []
+        return torch.cat([u, (low - self.centre) / self.width, *along], 1)
 
 
 class Link(nn.Module):
-    r"""A level given the cheaper ones: ``y = beta^T b(v) + g(v)``, v the inputs x and the cheaper levels f, scaled.
+    r"""A level given the cheaper ones: ``y = beta^T b(v) + g(v)``, v the inputs x, the cheaper levels f and
+    the inputs along some directions, scaled.
 
     g is a Gaussian process with a Matern-5/2 or Gaussian correlation of a length-scale for each column of v, b a
     constant and the polynomial `terms`, beta unknown, its prior flat for the constant and the cheaper levels.
@@ -62,9 +104,11 @@ class Link(nn.Module):
     n_input, n_low : numbers of inputs and of columns of the cheaper levels.
     n_term : terms of the trend.
     process : configuration of the Gaussian process.
+    n_direction : directions along which it sees the inputs, beside the inputs themselves.
     """
 
     box: Tensor
+    directions: Tensor
     centre: Tensor
     width: Tensor
     terms: Tensor
@@ -72,13 +116,14 @@ class Link(nn.Module):
     scale: Tensor
     excess: Tensor
 
-    def __init__(self, n_input: int, n_low: int, n_term: int, process: Mapping[str, Any]) -> None:
+    def __init__(self, n_input: int, n_low: int, n_term: int, process: Mapping[str, Any], n_direction: int = 0) -> None:
         super().__init__()
         self.n_input, self.n_low = n_input, n_low
         self.process = Process.build(**process)
         floats = {"box": (n_input, 2), "centre": (n_low,), "width": (n_low,), "offset": (), "scale": (), "excess": ()}
         for name, shape in floats.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("directions", torch.zeros(n_input, n_direction, dtype=torch.float64))
         self.register_buffer("terms", torch.zeros(n_term, 4, dtype=torch.long))
         self._solved: tuple[Posterior, Tensor] | None = None
         self.register_load_state_dict_post_hook(lambda module, keys: module.forget())
@@ -87,6 +132,7 @@ class Link(nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain JSON values."""
         sizes = {"n_input": self.n_input, "n_low": self.n_low, "n_term": len(self.terms)}
+        sizes["n_direction"] = self.directions.shape[1]
         return {**sizes, "process": self.process.config}
 
     def forget(self) -> None:
@@ -94,10 +140,8 @@ class Link(nn.Module):
         self._solved = None
 
     def scaled(self, x: Tensor, low: Tensor) -> Tensor:
-        """Return v (batch, input + low), of about unit width around zero."""
-        return torch.cat(
-            [(x - self.box[:, 0]) / (self.box[:, 1] - self.box[:, 0]) - 0.5, (low - self.centre) / self.width], 1
-        )
+        """Return v (batch, input + low + direction), of about unit width around zero."""
+        return Scales(self.box, self.centre, self.width, self.directions)(x, low)
 
     def forward(self, x: Tensor, low: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (batch,).
@@ -180,12 +224,8 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     options : of the process.
     seed : of its draws.
     """
-    n_input, n_low, n_run = evidence.x.shape[1], evidence.low.shape[1], len(evidence.y)
-    centre = evidence.low.mean(0)
-    spread = (evidence.low - centre).square().mean(0).sqrt()
-    width = ROOT12 * torch.where(spread > 0, spread, torch.ones_like(spread))
-    x = (evidence.x - evidence.box[:, 0]) / (evidence.box[:, 1] - evidence.box[:, 0]) - 0.5
-    v = torch.cat([x, (evidence.low - centre) / width], 1)
+    n_input, n_run, scales = evidence.x.shape[1], len(evidence.y), Scales.of(evidence)
+    v = scales(evidence.x, evidence.low)
     offset, scale = evidence.y.mean(), evidence.y.std().clamp_min(1e-12 * evidence.y.abs().max().clamp_min(1e-300))
     target, noise = (evidence.y - offset) / scale, evidence.noise / scale.square()
     is_few = n_run <= N_COMPARED
@@ -197,14 +237,13 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     )
     generator = np.random.default_rng([seed, 7])
     rows = fitted_rows(n_run, options, generator)
-    columns = (tuple(range(n_input + n_low)),)
-    terms = trend_terms(v, target, n_input, variance.shape[1])
+    terms = trend_terms(v, target, (n_input, variance.shape[1], scales.directions.shape[1]))
     runs = Runs(v, basis_of(v, terms), target, noise, precision_of(terms, n_input))
-    likelihood, mode = most_likely(runs.some(rows), columns, options, generator)
+    likelihood, mode = most_likely(runs.some(rows), (tuple(range(v.shape[1])),), options, generator)
     process = assemble(likelihood, draws(likelihood, mode, len(rows), options, generator), runs, options)
-    link = Link(n_input, n_low, len(terms), process.config)
-    link.process, link.terms = process, terms
-    link.box, link.centre, link.width, link.offset, link.scale = evidence.box, centre, width, offset, scale
+    link = Link(n_input, evidence.low.shape[1], len(terms), process.config, scales.directions.shape[1])
+    link.process, link.terms, link.offset, link.scale = process, terms, offset, scale
+    link.box, link.centre, link.width, link.directions = scales.box, scales.centre, scales.width, scales.directions
     learned = (process.noise_variance - process.noise.mean()).clamp_min(0)
     with torch.no_grad():
         _, weight = link._posterior()
@@ -215,14 +254,27 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     return link
 
 
-def trend_terms(v: Tensor, target: Tensor, n_input: int, n_parent: int) -> Tensor:
+def trend_terms(v: Tensor, target: Tensor, sizes: tuple[int, int, int]) -> Tensor:
     """Return the terms (term, 4) of the trend.
 
-    They are the inputs and the parents; or, of many runs, a sparse polynomial of them, if it predicts left-out runs
-    better.
+    They are the inputs and the parents; or, of many runs, what predicts left-out runs better than these: with the
+    squares of the parents and of the directions, or, where there are no directions, a sparse polynomial.
+
+    Parameters
+    ----------
+    v : (run, column), inputs, cheaper levels (first the parents, then their slopes) and directions, scaled.
+    target : (run,).
+    sizes : numbers of inputs, parents and directions.
     """
-    linear = linear_terms(list(range(n_input + n_parent)))
+    n_input, n_parent, n_direction = sizes
+    seen = list(range(n_input + n_parent))
+    linear = linear_terms(seen)
     if len(target) <= N_LINEAR:
         return linear
-    sparse = sparse_trend(2 * v, target)
-    return sparse.terms if sparse.error < least_squares(2 * v, linear, target)[2] else linear
+    if n_direction:
+        bent = seen[n_input:] + list(range(v.shape[1] - n_direction, v.shape[1]))
+        other = torch.cat([linear, torch.tensor([[column, 2, 0, 0] for column in bent])])
+    else:
+        other = sparse_trend(2 * v, target).terms
+    both = [least_squares(2 * v, terms, target)[2] for terms in (linear, other)]
+    return other if both[1] < both[0] else linear

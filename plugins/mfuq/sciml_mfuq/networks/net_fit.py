@@ -124,7 +124,9 @@ def _trained(data: Data, trend: Trend, options: NetOptions, seed: int) -> tuple[
     with torch.no_grad():
         mean, variance = ensemble(data.x[out])
         error = (mean - data.y[out]).square() - data.noise[out]
-        ensemble.spread = (error.mean() / variance.mean().clamp_min(1e-300)).clamp(1, 100).sqrt()
+        # Errors of the members that have nothing in common average out: the mean errs by less than a member.
+        least = 1 / options.n_member
+        ensemble.spread = (error.mean() / variance.mean().clamp_min(1e-300)).clamp(least, 100).sqrt()
     return ensemble, float(error.mean().clamp_min(0).sqrt())
 
 

@@ -117,7 +117,7 @@ class Ensemble(nn.Module):
     n_term : of the polynomial trend.
 
     *Contract*: `box`, `scale` and `spread` are buffers; `spread` is the factor by which the members' standard deviation
-    is to be widened to agree with held-out runs, one where none were held out.
+    is to be multiplied to agree with held-out runs, one where none were held out.
     """
 
     box: Tensor
@@ -166,7 +166,7 @@ class Ensemble(nn.Module):
         return torch.cat(parts, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map points (batch, input) to the mean and the widened variance (batch,) of the members."""
+        """Map points (batch, input) to the mean and the scaled variance (batch,) of the members."""
         said = self.members(x)
         mean = said.mean(0)
         variance = (said - mean).square().sum(0) / max(1, len(said) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sciml.config import setting
 from sciml_mfuq.kriging.increment import GPOptions
 from sciml_mfuq.model import Predictor
+from sciml_mfuq.networks.directions import active_directions, fit_link_along
 from sciml_mfuq.networks.graph import columns_of, padded, parents_of
 from sciml_mfuq.networks.links import Evidence, Link, fit_link
 from sciml_mfuq.networks.net_fit import Data, fit_ensemble, fold_error, noise_variance
@@ -22,6 +23,8 @@ N_PROCESS = 1000
 """Runs of a level without cheaper ones up to which a Gaussian process is considered for it."""
 N_CHUNK = 2048
 """Points that are predicted at a time."""
+N_SLOPE, N_SLOPE_CHUNK = 2000, 256
+"""Runs at which the slopes of a cheaper level are taken at most, and how many of them at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class ResidualOptions:
 
     low: str = setting(
         "auto", "model of a level without cheaper ones: net, gp, or auto for the better at left-out runs"
+    )
+    directions: str = setting(
+        "auto", "whether a level sees its inputs along the directions that matter below: auto (if few do), none"
     )
     slopes: bool = setting(False, "whether the slopes of the cheaper levels are columns too, for shifted functions")
     net: NetOptions | None = setting(None, "networks; none: what suits the number of runs")
@@ -113,12 +119,30 @@ class Residual(Predictor):
     def _with_slope(self, x: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
         if not self.slopes:
             return *self._known(x, level), x[:, :0]
+        mean, variance, slope = self._sloping(x, level)
+        return mean, variance, slope[:, list(self.columns[level])]
+
+    def _sloping(self, x: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             point = x if x.requires_grad else x.detach().requires_grad_()
             mean, variance = self._known(point, level)
             (slope,) = torch.autograd.grad(mean.sum(), point, create_graph=x.requires_grad)
-        slope = slope[:, list(self.columns[level])]
         return (mean, variance, slope) if x.requires_grad else (mean.detach(), variance.detach(), slope)
+
+    def directions(self, samples: Samples, level: int) -> Tensor:
+        """Return the directions (input, direction) along which the parents of a level vary at their own runs.
+
+        Each parent counts by its slopes relative to their root mean square.
+        """
+        width = torch.as_tensor(samples.bounds[:, 1] - samples.bounds[:, 0])
+        slopes = []
+        for parent in self.parents[level]:
+            below = samples.levels[parent]
+            runs = torch.as_tensor(padded(below, samples.n_feature))
+            runs = runs[:: -(-len(runs) // N_SLOPE)]
+            slope = torch.cat([self._sloping(part, parent)[2] for part in runs.split(N_SLOPE_CHUNK)]) * width
+            slopes.append(slope / slope.square().sum(1).mean().sqrt().clamp_min(1e-300))
+        return active_directions(torch.cat(slopes)[:, list(self.columns[level])])
 
 
 def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = ResidualOptions(),
@@ -150,7 +174,9 @@ def fit_residual(samples: Samples, *, seed: int, options: ResidualOptions = Resi
         with torch.no_grad():
             values, variance = residual.below(full, number, given)
         evidence = Evidence(torch.as_tensor(level.x), values, torch.as_tensor(level.y), noise_variance(level), seen)
-        residual.models.append(fit_link(evidence, variance, options.process, seed))
+        if options.directions == "auto":
+            evidence = replace(evidence, directions=residual.directions(samples, number))
+        residual.models.append(fit_link_along(evidence, variance, options.process, seed))
     residual.noise_std = noise_variance(samples.truth).mean().sqrt()
     return residual
 
