@@ -117,13 +117,13 @@ def tell(findings: Findings) -> Report:
         _tell_times(report, findings, findings.measured)
     _tell_surrogate(report, findings)
     report.section("What each surrogate can be written for", _SUPPORT)
-    names = ("surrogate", "C, C++, Fortran, ONNX", "derivatives over UM-Bridge, for SciPy and PETSc", "why not")
+    names = ("surrogate", "C, C++, Fortran", "derivatives over UM-Bridge, for SciPy and PETSc", "why not")
     report.table(names, declared(), "What the networks of the installed plugins declare.")
     return report
 
 
-_SUPPORT = """`--to cffi`, UM-Bridge and mock-up units run Python and take every surrogate. ONNX has fewer operations
-than C: the triangular solve of kriging and the search in a table are refused by `--to onnx`, with the operation's name.
+_SUPPORT = """`--to cffi`, UM-Bridge and mock-up units run Python and take every surrogate. ONNX takes what C takes, but
+for the triangular solve of kriging and the search in a table, which `--to onnx` refuses with the operation's name.
 """
 
 
@@ -151,10 +151,10 @@ def _tell_times(report: Report, findings: Findings, measured: Measured) -> None:
     report.section(
         "What a call costs",
         f"A call of one sample takes {format_number(ratio)} of the CPU time of eager Python in C, {kept} the bar of "
-        f"{format_number(RATIO_BAR)}. C checks every call; the two others check nothing.",
+        f"{format_number(RATIO_BAR)}. C checks every call; the others check nothing.{_faster(findings, measured)}",
     )
     rows = [[name, *times] for name, times in measured.times.items()]
-    columns = ("caller", *(f"{size} samples (µs)" for size in findings.config.batches))
+    columns = ("caller", *(f"batch of {size} (µs)" for size in findings.config.batches))
     report.table(columns, rows, "CPU time of a call on one thread, median of interleaved rounds.")
     caption = "CPU time of a call by the number of its samples, one thread."
     report.figure("latency", draw_times(findings.config.batches, measured.times), caption)
@@ -170,6 +170,13 @@ def _tell_times(report: Report, findings: Findings, measured: Measured) -> None:
         )
         statuses = [[name, str(wanted), str(found or "none")] for name, (wanted, found) in measured.statuses.items()]
         report.table(("request", "status wanted", "status found"), statuses, "Wrong requests, and what they get.")
+
+
+def _faster(findings: Findings, measured: Measured) -> str:
+    """Return the sentence about batches for which ONNX Runtime costs less than C, if any."""
+    pairs = zip(findings.config.batches, measured.times["C"], measured.times.get("ONNX Runtime", ()), strict=False)
+    sizes = [str(size) for size, c, onnx in pairs if onnx < c]
+    return f" ONNX Runtime costs less than C in batches of {', '.join(sizes)}." if sizes else ""
 
 
 def _tell_surrogate(report: Report, findings: Findings) -> None:
