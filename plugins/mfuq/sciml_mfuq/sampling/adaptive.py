@@ -13,7 +13,8 @@ from torch import Tensor
 from sciml_mfuq.kriging.cokriging import CoKriging, fit_cokriging
 from sciml_mfuq.samples import Array, Level, Samples
 
-N_REFERENCE, N_CANDIDATE = 256, 768
+N_REFERENCE, N_CANDIDATE = 128, 384
+"""Points over which the variance is averaged, and points from which the next run is taken."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ def propose(
     r"""Return the runs that lower the integrated variance of the truth most for their cost, one after the other.
 
     A run of level l at x takes ``mean_s [(prod_{k > l} rho_k(s))^2 C_l(s, x)^2] / (C_l(x, x) + noise)`` from the mean
-    variance over points s of the box, with the covariance C_l of what is known of level l; divided by its cost. Within
-    a batch the covariance is conditioned on the runs already proposed, which needs no values.
+    variance over points s of the box; divided by its cost. C_l is the covariance of the mixture over the draws of the
+    kernel parameters, the spread of the draws' means included: where parameters are not known, runs that tell draws
+    apart count. Within a batch the covariance is conditioned on the runs already proposed, which needs no values.
 
     Parameters
     ----------
@@ -55,8 +57,9 @@ def propose(
     budget : of all of them together; fewer are proposed where it does not suffice.
 
     *Source*: Sacks et al., Stat. Sci. 4 (1989), integrated variance; Le Gratiet and Cannamela, Technometrics 57 (2015),
-    levels by cost. *Departures*: levels count as conditioned on their own runs alone; the parameters of the kernels
-    stay as they are within a batch.
+    levels by cost; Goldstein and Wooff, Bayes Linear Statistics (2007), of a mixture by its covariance alone.
+    *Departures*: levels count as conditioned on their own runs alone; the weights of the draws stay as they are, so
+    that the gain is at most that of conditioning the mixture.
     """
     sampler = qmc.Sobol(samples.n_feature, rng=np.random.default_rng([seed, 31]))
     points = torch.as_tensor(sampler.random(N_REFERENCE + N_CANDIDATE))
@@ -84,7 +87,7 @@ def adapt(
     budget: float,
     seed: int,
     n_batch: int = 1,
-    step_cost: float = np.inf,
+    step_cost: float | None = None,
     target_std: float = 0.0,
 ) -> Iterator[Step]:
     """Buy runs until the budget is spent or the mean standard deviation is small; yield the start and every step.
@@ -96,12 +99,14 @@ def adapt(
     budget : total cost, in the unit of the levels' costs.
     seed : of fits and candidates.
     n_batch : most runs between two fits.
-    step_cost : no further run before a fit that would take their cost above it.
+    step_cost : no further run before a fit that would take their cost above it; one run of the truth by default,
+        since the parameters of its process are what a few runs leave open.
     target_std : mean standard deviation of the truth at which to stop, in its unit.
 
     *Contract*: never above the budget; runs that fail are paid for and not asked for again.
     """
-    spent = samples.cost
+    spent, truth = samples.cost, len(samples.levels) - 1
+    most = samples.truth.cost if step_cost is None else step_cost
     step = _step(samples, seed)
     yield step
     number = 0
@@ -112,9 +117,10 @@ def adapt(
         if not wanted:
             return
         costs = np.cumsum([samples.levels[one.level].cost for one in wanted])
-        n_bought = max(1, int(np.searchsorted(costs, step_cost, side="right")))
+        n_bought = max(1, int(np.searchsorted(costs, most, side="right")))
         wanted, spent = wanted[:n_bought], spent + float(costs[n_bought - 1])
-        step = _step(_bought(step.samples, functions, wanted), seed)
+        lower = step.model if all(one.level == truth for one in wanted) else None
+        step = _step(_bought(step.samples, functions, wanted), seed, lower)
         yield step
 
 
@@ -147,8 +153,8 @@ class _Known:
         return replace(self, covariance=self.covariance - torch.outer(column, column) / (column[point] + self.noise))
 
 
-def _step(samples: Samples, seed: int) -> Step:
-    model = fit_cokriging(samples, seed=seed)
+def _step(samples: Samples, seed: int, lower: CoKriging | None = None) -> Step:
+    model = fit_cokriging(samples, seed=seed, lower=lower)
     u = qmc.Sobol(samples.n_feature, rng=np.random.default_rng([seed, 37])).random(N_REFERENCE)
     x = samples.bounds[:, 0] + u * (samples.bounds[:, 1] - samples.bounds[:, 0])
     with torch.no_grad():
