@@ -44,7 +44,7 @@ def replace_worst(best, who, worst, worst_i, d2, i, mask):  # type: ignore[no-un
 
 @triton.jit
 def write_in_order(row, best, who, begin, end, live, none):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
-    """Write the nearest to their rows from `begin` to `end` and return the last (distance, number); `none` is no node."""
+    """Write the nearest to their rows, `begin` to `end`, and return the last (distance, number); `none` is no node."""
     last_d2 = tl.reduce(best, 0, tl.standard._elementwise_min)
     last_i = tl.reduce(who, 0, tl.standard._elementwise_min)
     for m in range(begin, end):
