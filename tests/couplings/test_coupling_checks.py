@@ -111,5 +111,5 @@ def test_a_registered_check_is_no_target_of_export(tmp_path):
     from sciml.cli.export import export
 
     result = CliRunner().invoke(export, ["nowhere", "--to", "telex", "--out", str(tmp_path / "out")])
-    assert "expected a target of c, cffi, fmu, onnx, got 'telex'" in str(result.exception) + result.output
+    assert "expected a target of c, cffi, fmu, fmu3, onnx, got 'telex'" in str(result.exception) + result.output
     assert checks.N_CALLS == 10_000
