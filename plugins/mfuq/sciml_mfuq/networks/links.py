@@ -125,7 +125,7 @@ class Link(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("directions", torch.zeros(n_input, n_direction, dtype=torch.float64))
         self.register_buffer("terms", torch.zeros(n_term, 4, dtype=torch.long))
-        self._solved: tuple[Posterior, Tensor] | None = None
+        self._solved: Posterior | None = None
         self.register_load_state_dict_post_hook(lambda module, keys: module.forget())
 
     @property
@@ -152,13 +152,12 @@ class Link(nn.Module):
         low : (batch, low), the parents, then their slopes.
         variance : (batch, parent), up to which the parents are known.
         """
-        posterior, weight = self._posterior()
         v = self.scaled(x, low)
-        belief = posterior.at(v, self._basis(v))
-        total = belief.variance + self.excess
+        mean, total = self._posterior().moments(v, self._basis(v))
+        total = total + self.excess
         for number in range(variance.shape[1]):
-            total = total + self._passed_on(weight, v, number, variance[:, number])
-        return self.offset + self.scale * belief.mean, self.scale.square() * total
+            total = total + self._passed_on(v, number, variance[:, number])
+        return self.offset + self.scale * mean, self.scale.square() * total
 
     def left_out(self) -> float:
         """Return the root mean squared error of the runs, each predicted from the others, in the unit of y."""
@@ -170,28 +169,21 @@ class Link(nn.Module):
     def _basis(self, v: Tensor) -> Tensor:
         return basis_of(v, self.terms)
 
-    def _posterior(self) -> tuple[Posterior, Tensor]:
-        """Return the posterior and the weights (draw, anchor) with which its mean is ``k(x, anchor) weight``."""
+    def _posterior(self) -> Posterior:
         if self._solved is None:
-            posterior = self.process.given()
-            weight = posterior.trend.rest[..., None]
-            if posterior.inner is not None:
-                weight = torch.linalg.solve_triangular(posterior.inner.mT, weight, upper=True)
-            self._solved = posterior, torch.linalg.solve_triangular(posterior.factor.mT, weight, upper=True)[..., 0]
+            self._solved = self.process.given()
         return self._solved
 
-    def _mean(self, weight: Tensor, v: Tensor) -> Tensor:
-        posterior, _ = self._posterior()
-        kernel = self.process.kernel(self.process.theta[:, : self.process.kernel.n_parameter], v, posterior.anchors)
-        return ((kernel @ weight[..., None])[..., 0] + posterior.trend.beta @ self._basis(v).T).mean(0)
+    def _mean(self, v: Tensor) -> Tensor:
+        return self._posterior().mean(v, self._basis(v))
 
-    def _passed_on(self, weight: Tensor, v: Tensor, number: int, variance: Tensor) -> Tensor:
+    def _passed_on(self, v: Tensor, number: int, variance: Tensor) -> Tensor:
         """Return the variance (batch,) that comes from a parent, by a difference over its standard deviation."""
         column = self.n_input + number
         step = torch.zeros_like(v)
         step[:, column] = 1
         step = step * (variance.clamp_min(1e-24).sqrt() / self.width[number])[:, None]
-        return (0.5 * (self._mean(weight, v + step) - self._mean(weight, v - step))).square()
+        return (0.5 * (self._mean(v + step) - self._mean(v - step))).square()
 
 
 def basis_of(v: Tensor, terms: Tensor) -> Tensor:
@@ -246,10 +238,7 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     link.box, link.centre, link.width, link.directions = scales.box, scales.centre, scales.width, scales.directions
     learned = (process.noise_variance - process.noise.mean()).clamp_min(0)
     with torch.no_grad():
-        _, weight = link._posterior()
-        known = sum(
-            (link._passed_on(weight, v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0
-        )
+        known = sum((link._passed_on(v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0)
     link.excess = (learned - known).clamp_min(0)
     return link
 
