@@ -207,9 +207,12 @@ def _elsewhere(report: Report, findings: Findings) -> None:
     reward = np.array([[studied.elsewhere[world][name] for world in worlds] for name in names])
     if len(worlds) > 1:
         report.section("In another world", "Every policy was made for the first world and is fished by in the others.")
-        percent, titles = 100 * reward / reward.max(0), [TITLES[name][0] for name in names]
-        drawn = figures.matrix(titles, worlds, percent, "tested in", "of the best there (%)")
-        report.figure("elsewhere", drawn, "Reward in percent of the best of these policies in that world.")
+        best, titles = reward.max(0), [TITLES[name][0] for name in names]
+        shown = np.flatnonzero(best > 0)  # where every policy loses, a share of the best says nothing
+        percent = 100 * reward[:, shown] / best[shown]
+        drawn = figures.matrix(titles, [worlds[i] for i in shown], percent, "tested in", "of the best there (%)")
+        caption = "Reward in percent of the best of these policies in that world, where one of them earns anything."
+        report.figure("elsewhere", drawn, caption)
         lines = [(title, *(round(x, 2) for x in row)) for title, row in zip(titles, reward.tolist(), strict=True)]
         report.table(("reward", *worlds), lines, f"{findings.config.study.n_elsewhere} episodes in each world.")
     if studied.alone:
