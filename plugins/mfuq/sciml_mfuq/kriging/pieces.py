@@ -104,7 +104,7 @@ def fit_pieces(samples: Samples, *, seed: int, lower: Predictor | None = None) -
     Examples
     --------
     >>> from sciml_mfuq.study.functions import CASES
-    >>> model = fit_pieces(CASES["c2"].sample(7), seed=7)
+    >>> model = fit_pieces(CASES["c2"].sample(103), seed=103)
     >>> (37 * model.gaps).round().tolist()
     [[18.0, 19.0]]
     """
