@@ -83,7 +83,7 @@ def test_experiment_keeps_its_contract():
         ("functions.n_test", 3, "functions.n_test: expected at least 10, got 3"),
         ("adaptive.factor", 1.0, "adaptive.factor: expected more than 1"),
         ("airfoil.angle_std", 0.0, "airfoil.angle_std: expected a positive number of degrees"),
-        ("problem", "wing", "setting 'problem': expected 'functions' or 'airfoil' or 'cp-field', got 'wing'"),
+        ("problem", "wing", "setting 'problem': expected 'functions' or 'airfoil' or 'cp-field' or 'urls', got 'wing'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(setting, value, expected):
