@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -65,9 +66,19 @@ def _checks(name: str) -> Iterator[Any]:
     if name in entries["operators"]:
         from sciml.testing import check_operator
 
-        yield from check_operator(plugins().resolve("operators", name)())
+        yield from check_operator(_made(name, plugins().resolve("operators", name)))
     if name in entries["experiments"] or name not in entries["operators"]:
         experiment = plugins().resolve("experiments", name)
         from sciml.testing import check_experiment
 
         yield from check_experiment(experiment())
+
+
+def _made(name: str, operator: Callable[..., Any]) -> Any:
+    needed = [p.name for p in inspect.signature(operator).parameters.values() if p.default is p.empty and p.kind < 2]
+    if needed:
+        raise ValueError(
+            f"check {name!r}: expected an operator that is made without arguments, got one that needs "
+            f"{', '.join(needed)}; make it in a script and call sciml.testing.check_operator"
+        )
+    return operator()

@@ -113,3 +113,9 @@ def test_a_registered_check_is_no_target_of_export(tmp_path):
     result = CliRunner().invoke(export, ["nowhere", "--to", "telex", "--out", str(tmp_path / "out")])
     assert "expected a target of c, cffi, fmu, fmu3, onnx, got 'telex'" in str(result.exception) + result.output
     assert checks.N_CALLS == 10_000
+
+
+def test_an_operator_that_needs_arguments_is_not_made_by_the_check_but_told():
+    result = CliRunner().invoke(check, ["couplings.umbridge"])
+    assert isinstance(result.exception, ValueError)
+    assert "needs url, inputs, outputs; make it in a script" in str(result.exception)
