@@ -179,9 +179,10 @@ def sensors():
     return np.random.default_rng(3).uniform(0, 2, (7, 2))
 
 
-def kriging(engine):
-    unit = tuple(Input(f"x{number}", "m", 0.0, 1.0) for number in range(4))
-    return MultiFidelity.of(unit, [Output("flow", "m3/s")], [[fit_engine(engine, CASES["park"].sample(5), 5)]])
+def fitted(engine, case="park", seed=5):
+    samples = CASES[case].sample(seed)
+    unit = tuple(Input(f"x{number}", "m", 0.0, 1.0) for number in range(samples.n_feature))
+    return MultiFidelity.of(unit, [Output("flow", "m3/s")], [[fit_engine(engine, samples, seed)]])
 
 
 GRID = {"cell_x": 8, "cell_y": 8}
@@ -193,7 +194,9 @@ NETWORKS = {  # name: (how to make it, sizes to be told, dimensions that stay fr
     "deeponet": (
         lambda: DeepONet(SQUARE, options=DeepONetOptions(width=12, n_outputs=6)), {}, {"source", "receiver", "time"},
     ),
-    "kriging": (lambda: kriging("gp"), {}, set()),
+    "kriging": (lambda: fitted("gp"), {}, set()),
+    "pieces": (lambda: fitted("pieces", "c2", 103), {}, set()),
+    "residual": (lambda: fitted("residual"), {}, set()),
     "dcdm": (lambda: DcdmNet(2), GRID, {"batch"}),
     "mlpcg": (lambda: MlpcgNet(2, 1), GRID, {"batch"}),
     "learned_cycle": (lambda: LearnedCycle(4), {"feature": 16}, {"batch", "cell_x", "cell_y", "cell_z"}),
