@@ -116,11 +116,15 @@ def toy_distribution(folder: Path) -> Path:
     return folder
 
 
+# What is started in the background of a shell ignores SIGINT, and so do its children.
+HEEDS_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def sciml_command(*args: object, plugins: Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `sciml` in a process that sees the distributions in `plugins` and none of the caller's switches."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("SCIML_", "TOY_"))}
     return subprocess.run(
-        [sys.executable, "-c", "from sciml.cli import main; main()", *map(str, args)],
+        [sys.executable, "-c", f"{HEEDS_SIGINT}; from sciml.cli import main; main()", *map(str, args)],
         capture_output=True,
         text=True,
         cwd=cwd,
