@@ -61,7 +61,7 @@ class AdaptiveConfig:
 
     cases: tuple[str, ...] = setting(("c1",), "functions on which adaptive sampling is tried")
     factor: float = setting(3.0, "largest cost, over that of the usual design")
-    n_step: int = setting(6, "fits on the way there")
+    n_step: int = setting(3, "sizes of the hypercubes on the way there")
 
     def __post_init__(self) -> None:
         if self.cases:
