@@ -75,7 +75,8 @@ def _checks(name: str) -> Iterator[Any]:
 
 
 def _made(name: str, operator: Callable[..., Any]) -> Any:
-    needed = [p.name for p in inspect.signature(operator).parameters.values() if p.default is p.empty and p.kind < 2]
+    given = inspect.signature(operator).parameters.values()
+    needed = [p.name for p in given if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if needed:
         raise ValueError(
             f"check {name!r}: expected an operator that is made without arguments, got one that needs "

@@ -10,6 +10,9 @@ from typing import Any
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.samples import Samples
 
+DECISIVE = 5.0
+"""Log of the odds from which a jump is believed in: very strong evidence by Kass and Raftery, JASA 90 (1995)."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -38,7 +41,7 @@ ENGINES: dict[str, Engine] = {
     "gp": Engine("kriging of the truth alone", "sciml_mfuq.kriging.gp", "fit_gp", "GPPredictor"),
     "cokriging": Engine("co-kriging, AR(1)", "sciml_mfuq.kriging.cokriging", "fit_cokriging", "CoKriging", True),
     "nargp": Engine("nonlinear auto-regressive GP", "sciml_mfuq.kriging.nargp", "fit_nargp", "NARGP", True),
-    "pieces": Engine("co-kriging in two pieces", "sciml_mfuq.kriging.pieces", "fit_pieces", "Pieces", True, 5.0),
+    "pieces": Engine("co-kriging in two pieces", "sciml_mfuq.kriging.pieces", "fit_pieces", "Pieces", True, DECISIVE),
     "composite": Engine("composite network", "sciml_mfuq.networks.composite", "fit_composite", "Composite"),
     "residual": Engine("network and GP of the rest", "sciml_mfuq.networks.residual", "fit_residual", "Residual", True),
     "deep_ensemble": Engine(

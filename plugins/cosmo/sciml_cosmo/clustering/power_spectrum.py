@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sciml_kernels.mesh_paint import mesh_paint
+from sciml_kernels.mesh_paint.window import transform as window_transform
 from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -95,7 +96,7 @@ def power_spectrum(positions: Array, box_size: float, n_mesh: int = 128, *, weig
     noise = window = torch.ones((), dtype=torch.float64)
     for k in _waves(n_mesh):
         s = (k / 2).sin() ** 2
-        noise, window = noise * (1 - s + 2 / 15 * s**2), window * torch.sinc(k / (2 * math.pi)) ** 6
+        noise, window = noise * (1 - s + 2 / 15 * s**2), window * window_transform(k / (2 * math.pi), "tsc") ** 2
     power = torch.fft.rfftn(mesh).abs() ** 2 * (box_size / n_mesh**2) ** 3
     return _in_shells((power - shot_noise * noise) / window, box_size, edges, orders, shot_noise)
 

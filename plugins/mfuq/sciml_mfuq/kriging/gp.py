@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sciml_mfuq.kriging.increment import GPOptions, Increment, fit_increment, trends
 from sciml_mfuq.kriging.process import Belief, Posterior
-from sciml_mfuq.kriging.reml import Likelihood, Runs
+from sciml_mfuq.kriging.reml import Likelihood
 from sciml_mfuq.kriging.scaling import scaled, unit_box
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.samples import Array, Samples
@@ -71,7 +71,7 @@ class GPPredictor(Predictor):
         The parameters stay those found from all runs, as the first draw has them.
         """
         process = self.increment.process
-        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision)
+        runs = process.runs()
         likelihood = Likelihood(process.kernel, runs, process.learns_noise)
         residual, variance = likelihood.leave_one_out(process.theta[0])
         return (residual * self.increment.scale).numpy(), (variance.sqrt() * self.increment.scale).numpy()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sciml_mfuq.engines import DECISIVE
 from sciml_mfuq.kriging.covariance import Kernel, cholesky
 from sciml_mfuq.kriging.increment import runs_of
 from sciml_mfuq.kriging.reml import Likelihood, Runs, covariance
@@ -25,8 +26,6 @@ N_REFINED = 2
 """Places, the best by the screen, for which the parameters of the process are sought again."""
 PROMISING = -5.0
 """Log of the odds, at the better of some parameters, from which they are sought again."""
-DECISIVE = 5.0
-"""Log of the odds from which a jump is believed in: very strong evidence by Kass and Raftery, JASA 90 (1995)."""
 CREDIBLE = 3.0
 """Up to so much lower a log likelihood, a neighbouring gap may hold the jump too."""
 PRECISION = 1.0

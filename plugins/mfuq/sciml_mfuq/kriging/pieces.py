@@ -14,7 +14,7 @@ from sciml_mfuq.engines import Unsuited
 from sciml_mfuq.kriging.cokriging import CoKriging, CoKrigingOptions, fit_cokriging
 from sciml_mfuq.kriging.increment import OF_INCREMENTS, GPOptions
 from sciml_mfuq.kriging.jumps import N_RUNS, Jump, find_jump
-from sciml_mfuq.kriging.reml import Likelihood, Runs
+from sciml_mfuq.kriging.reml import Likelihood
 from sciml_mfuq.kriging.scaling import scaled
 from sciml_mfuq.model import Predictor
 from sciml_mfuq.samples import Array, Samples
@@ -173,6 +173,5 @@ def log_likelihood(model: CoKriging) -> float:
     with torch.no_grad():
         factor = top.factor(process.points)
         carried = factor[:, None] * factor * model.covariance_at(process.points, n_below)
-        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision, carried)
-        likelihood = Likelihood(process.kernel, runs, process.learns_noise, OF_INCREMENTS)
+        likelihood = Likelihood(process.kernel, process.runs(carried), process.learns_noise, OF_INCREMENTS)
         return -min(likelihood.value(theta.numpy()) for theta in process.theta)

@@ -117,6 +117,10 @@ class Process(nn.Module):
             self.inducing = inducing[:, :n_column]
         return self
 
+    def runs(self, carried: Tensor | None = None) -> Runs:
+        """Return what the process is given, with known covariance of the target beside the kernel."""
+        return Runs(self.points, self.basis, self.target, self.noise, self.precision, carried)
+
     @property
     def n_held(self) -> int:
         """How many numbers a prediction at one point needs."""
@@ -191,8 +195,7 @@ class Posterior:
     @staticmethod
     def exact(process: Process, carried: Tensor | None) -> Posterior:
         """Condition on all runs."""
-        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision, carried)
-        factor = cholesky(covariance(process.kernel, process.theta, runs, process.learns_noise))
+        factor = cholesky(covariance(process.kernel, process.theta, process.runs(carried), process.learns_noise))
         both = torch.cat([process.target[:, None], process.basis], 1).expand(len(factor), -1, -1)
         white = torch.linalg.solve_triangular(factor, both, upper=False)
         return Posterior(process, factor, None, _trend(process, white, white.mT @ white))

@@ -162,8 +162,9 @@ class Link(nn.Module):
     def left_out(self) -> float:
         """Return the root mean squared error of the runs, each predicted from the others, in the unit of y."""
         process = self.process
-        runs = Runs(process.points, process.basis, process.target, process.noise, process.precision)
-        residual, _ = Likelihood(process.kernel, runs, process.learns_noise).leave_one_out(process.theta.mean(0))
+        residual, _ = Likelihood(process.kernel, process.runs(), process.learns_noise).leave_one_out(
+            process.theta.mean(0)
+        )
         return float(self.scale * (residual.square() - process.noise).mean().clamp_min(0).sqrt())
 
     def _basis(self, v: Tensor) -> Tensor:
