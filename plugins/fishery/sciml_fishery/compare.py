@@ -19,7 +19,7 @@ from sciml_fishery.models import Model, perturbed
 from sciml_fishery.objectives import Objective
 from sciml_fishery.policies import ConstantEscapement, ConstantMortality, Policy, PredatorEscapement, neural
 from sciml_fishery.ppo import train_ppo
-from sciml_fishery.rollout import Outcome, simulate
+from sciml_fishery.rollout import Outcome, simulate, simulate_each
 from sciml_fishery.rules import rounded
 from sciml_fishery.sell_out import SellOutEscapement, as_rule, search_sell_out
 from sciml_fishery.smoothing import smooth
@@ -101,8 +101,9 @@ def find_all(config: FisheryConfig, model: Model, run: Run) -> Found:
 
 def choose(model: Model, policies: Mapping[str, Policy], seed: int, n_episodes: int) -> str:
     """Return the name of the policy that earns most on the same episodes."""
-    rewards = {n: simulate(model, p.fraction, seed=seed, episodes=n_episodes).mean for n, p in policies.items()}
-    return max(rewards, key=lambda name: rewards[name])
+    decide = {name: policy.fraction for name, policy in policies.items()}
+    outcomes = simulate_each(model, decide, seed=seed, episodes=torch.arange(n_episodes))
+    return max(outcomes, key=lambda name: outcomes[name].mean)
 
 
 def solvable(model: Model) -> bool:

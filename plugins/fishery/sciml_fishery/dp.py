@@ -12,7 +12,6 @@ Source: Bellman's principle; the running maximum is the elementary remark that s
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,16 +133,18 @@ class OptimalPolicy(Policy):
         when = year.long().clamp(0, last) if self.frozen_at < 0 else torch.full_like(year, self.frozen_at).long()
         grid, at = self.grid(), self.at
         free = [i for i in range(len(grid)) if i not in at]
-        table = self.gain.permute(0, *(1 + i for i in (*free, *at)))
-        near = [locate(grid[i], stock[:, i].to(self.gain)) for i in free]
-        found: Any = 0
-        for corner in itertools.product((0, 1), repeat=len(free)):
-            weight = torch.ones_like(stock[:, 0]).to(self.gain)
-            for side, (_, part) in zip(corner, near, strict=True):
-                weight = weight * (part if side else 1 - part)
-            cells = (cell + side for side, (cell, _) in zip(corner, near, strict=True))
-            found = found + weight.reshape(-1, *[1] * len(at)) * table[when, *cells]
-        return found
+        weight = torch.ones_like(stock[:, :1]).to(self.gain)  # (episode, cell of the free axes)
+        for i in free:
+            cell, part = locate(grid[i], stock[:, i].to(self.gain))
+            hat = torch.zeros(len(stock), len(grid[i])).to(self.gain)
+            hat = hat.scatter(1, cell[:, None], (1 - part)[:, None]).scatter(1, cell[:, None] + 1, part[:, None])
+            weight = (weight[:, :, None] * hat[:, None]).flatten(1)
+        shape = [len(grid[i]) for i in at]
+        found = weight.new_empty(len(stock), math.prod(shape))
+        for t in when.unique().tolist():  # one product for episodes of the same year, which mostly are all
+            now = when == t
+            found[now] = weight[now] @ self.gain[t].permute(*free, *at).reshape(weight.shape[1], -1)
+        return found.reshape(-1, *shape)
 
     def _best(self, gain: Tensor, stock: Tensor) -> list[Tensor]:
         """Return the escapement of each fishery: the best of the grid points below the stock, and the stock itself."""

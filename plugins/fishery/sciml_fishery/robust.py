@@ -11,7 +11,7 @@ from torch import Tensor
 from sciml_fishery.dp import solve
 from sciml_fishery.models import Model, Parameters, perturbed
 from sciml_fishery.policies import Policy
-from sciml_fishery.rollout import Decide, Outcome, simulate
+from sciml_fishery.rollout import Decide, simulate, simulate_each
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ def stability(model: Model, policies: Mapping[str, Decide], spread: float, seed:
     world = torch.arange(n_draws).repeat_interleave(n_episodes)
     drawn: Parameters = perturbed(model, spread, seed, world)
 
-    def judge(policy: Decide) -> Outcome:
-        return simulate(model, policy, seed=seed, episodes=torch.arange(len(world)), parameters=drawn)
-
     def idle(stock: Tensor, year: Tensor) -> Tensor:
         return torch.zeros(len(stock), len(model.fished))
 
-    alive = judge(idle).survived.float().reshape(n_draws, -1).mean(1)
-    rewards = {name: judge(policy).reward.reshape(n_draws, -1).mean(1) for name, policy in policies.items()}
+    episode, each = torch.arange(len(world)), {"": idle, **policies}
+    outcomes = simulate_each(model, each, seed=seed, episodes=episode, parameters=drawn)
+    alive = outcomes[""].survived.float().reshape(n_draws, -1).mean(1)
+    rewards = {name: outcomes[name].reward.reshape(n_draws, -1).mean(1) for name in policies}
     return Stability(rewards, alive >= 0.99)
 
 
 def transfer(models: Mapping[str, Model], policies: Mapping[str, Decide], seed: int,
              n_episodes: int = 500) -> dict[str, dict[str, float]]:  # fmt: skip
     """Return world -> policy -> mean reward: trained on one, tested on the others; species and fisheries must agree."""
-    return {
-        world: {name: simulate(model, policy, seed=seed, episodes=n_episodes).mean for name, policy in policies.items()}
-        for world, model in models.items()
-    }
+    episode, rewards = torch.arange(n_episodes), {}
+    for world, model in models.items():
+        outcomes = simulate_each(model, policies, seed=seed, episodes=episode)
+        rewards[world] = {name: outcome.mean for name, outcome in outcomes.items()}
+    return rewards
 
 
 def lifted(policy: Policy, model: Model) -> Decide:
