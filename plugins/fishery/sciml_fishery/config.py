@@ -40,7 +40,7 @@ class OptimumConfig:
     n_points: int = setting(25, "grid points of each fished species and of prey")
     n_predator: int = setting(33, "grid points of the last species")
     front: tuple[float, ...] = setting((5.0, 20.0, 60.0), "further costs of a loss that the Pareto front is made of")
-    n_front: int = setting(19, "grid points of each species for the front")
+    n_front: int = setting(17, "grid points of each species for the front")
 
     def __post_init__(self) -> None:
         _positive(self, "optimum.", ("n_points", "n_predator", "n_front"))
@@ -53,7 +53,7 @@ class RobustConfig:
     """Training on parameters that differ from episode to episode, and caution about losses."""
 
     spread: float = setting(0.1, "relative standard deviation of every parameter")
-    n_steps: int = setting(30, "optimization steps, from the nominal policy on")
+    n_steps: int = setting(20, "optimization steps, from the nominal policy on")
     learning_rate: float = setting(0.02, "of Adam at the start")
     worst_share: float = setting(0.7, "share of the worst episodes whose mean is maximised; 1 is the plain mean")
     death_cost: float = setting(20.0, "further cost of a loss that the cautious rule is trained with")
@@ -74,12 +74,12 @@ class FisheryConfig:
     n_test: int = setting(1500, "fresh episodes that every policy is judged on")
     search: SearchConfig = setting(SearchConfig(), "constant policies")
     optimum: OptimumConfig = setting(OptimumConfig(), "dynamic programming")
-    network: BpttConfig = setting(BpttConfig(60), "training of the network")
+    network: BpttConfig = setting(BpttConfig(48), "training of the network")
     rule: BpttConfig = setting(BpttConfig(40, learning_rate=0.02), "training of the readable rule")
     sell_out: SellOutConfig = setting(SellOutConfig(), "search for a giving-up threshold and a sell-out year")
     robust: RobustConfig = setting(RobustConfig(), "robust and cautious training")
     study: StudyConfig = setting(StudyConfig(), "robustness study of the report")
-    ppo: PpoConfig = setting(PpoConfig(n_updates=40), "reinforcement learning, which does not know the equations")
+    ppo: PpoConfig = setting(PpoConfig(n_updates=30), "reinforcement learning, which does not know the equations")
     sb3_steps: int = setting(1_200_000, "most environment steps of stable-baselines3 in `sciml bench`")
 
     def __post_init__(self) -> None:
