@@ -20,6 +20,7 @@ SPECS = (
     "sciml_kernels.edge_message.spec:SPEC",
     "sciml_kernels.knn_graph.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
+    "sciml_kernels.masked_stencil.spec:DOT_SPEC",
     "sciml_kernels.mesh_paint.spec:SPEC",
     "sciml_kernels.mesh_read.spec:SPEC",
     "sciml_kernels.multigrid_cycle.spec:SPEC",

@@ -21,11 +21,15 @@ layers = ("h", "f", "w1", "b1", "w2", "b2", "w3", "b3")
 sums = ("d_h", "d_w1", "d_b1", "d_w2", "d_b2", "d_w3", "d_b3", "share")
 wanted = {"NEED_H": True, "NEED_F": True, "NEED_W": True}
 ends = {"pointer": "*i64"}
+parts = {"low": "*i64", "high": "*i64"}
+tiles = {**acc, "BLOCK_N": 64, "BLOCK_I": 64, "BLOCK_O": 64}
 from sciml_kernels.segment_reduce import triton_kernel as segments
 from sciml_kernels.edge_message import triton_kernel as messages
+from sciml_kernels.linear_attention import triton_kernel as attention
 from sciml_kernels.masked_stencil import triton_kernel as stencil
 from sciml_kernels.multigrid_cycle import triton_kernel as cycle
 from sciml_kernels.rollout import triton_kernel as rules
+stepping = {**acc, "RUN": 256, "BLOCK": 512}
 cells = ("pressure", "faces", "diagonal", "out")
 grids = ("z", "r", "faces", "diagonal")
 merged = {"F_X": 2, "F_Y": 2, "F_Z": 2, "BLOCK": 512}
@@ -37,8 +41,8 @@ TABLE = [
     (messages.edge_message_kernel, (*layers, "out"), (), {"index": "*i64", **ends}, {"BLOCK_N": 16, **widths}),
     (messages.edge_message_backward_kernel, (*layers, "d_f"), sums, {"index": "*i64", "owner": "*i64"},
      {**wanted, **widths}),
-    (stencil.masked_stencil_kernel, cells, (), {}, {**acc, "EVEN": True, "BLOCK": 256}),
-    (stencil.masked_stencil_kernel, cells, (), {}, {**acc, "EVEN": False, "BLOCK": 256}),
+    (stencil.masked_stencil_kernel, cells, ("sums",), {}, {**stepping, "EVEN": True, "DOT": True}),
+    (stencil.masked_stencil_kernel, cells, (), {}, {**stepping, "EVEN": False, "DOT": False, "sums": None}),
     (rules.rollout_kernel, ("rule", "parameters", "initial", "noise", "knots", "out"), ("limits",), {},
      {**acc, "BLOCK": 128}),
     (cycle.restrict_kernel, (), (*grids, "target"), {}, merged),

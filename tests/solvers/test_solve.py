@@ -10,7 +10,7 @@ import scipy.sparse as sparse
 import torch
 from sciml_solvers.gallery import NAMES, problem
 from sciml_solvers.multigrid import Multigrid
-from sciml_solvers.pcg import pcg
+from sciml_solvers.pcg import pcg, with_dot
 from sciml_solvers.problems import AIR, FLUID, MaskProblem
 from sciml_solvers.solution import Status
 from sciml_solvers.solve import solve
@@ -189,6 +189,6 @@ def test_matrices_that_are_not_symmetric_positive_are_refused_or_named():
 def test_conjugate_gradients_end_after_as_many_steps_as_there_are_eigenvalues():
     values = torch.tensor([1.0, 1.0, 2.0, 5.0, 5.0, 9.0], dtype=torch.float64)
     b = torch.ones(1, 6, dtype=torch.float64)
-    states = list(pcg(lambda p: values * p, b, torch.clone, torch.tensor([1e-12], dtype=torch.float64)))
+    states = list(pcg(with_dot(lambda p: values * p), b, torch.clone, torch.tensor([1e-12], dtype=torch.float64)))
     assert states[-1].iteration == 4
     assert torch.allclose(states[-1].x, b / values)

@@ -128,7 +128,7 @@ class GuardedCycle:
         b = project(b / unit(b))
         begun = _Begun(cycle, b)
         z = project(begun.z)
-        won, size, curvature = dot(b, z), dot(b, b), dot(z, self._system.apply(z))
+        won, size, curvature = dot(b, z), dot(b, b), self._system.apply_dot(z)[1]
         won = torch.where((won > 0) & (curvature > 0), won**2 / (2 * curvature), torch.nan)
         return begun, torch.where(size > 0, won / size, 0).sum()
 

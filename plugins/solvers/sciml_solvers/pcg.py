@@ -12,6 +12,8 @@ from torch import Tensor
 from sciml_solvers.solution import Status
 
 Apply: TypeAlias = Callable[[Tensor], Tensor]
+ApplyDot: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Takes p, (rhs, ...), and returns A p and p . A p, (rhs,)."""
 PATIENCE = 300
 """Iterations without a new least residual after which a right-hand side counts as stagnated."""
 
@@ -47,20 +49,32 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)])
 
 
+def with_dot(apply: Apply) -> ApplyDot:
+    """Return the function that gives A p and p . A p, for a matrix that has no faster way to both."""
+
+    def apply_dot(p: Tensor) -> tuple[Tensor, Tensor]:
+        q = apply(p)
+        return q, dot(p, q)
+
+    return apply_dot
+
+
 def along(factor: Tensor, vector: Tensor) -> Tensor:
     """Return one factor for each right-hand side in a shape that multiplies vectors (rhs, ...)."""
     return factor.reshape(-1, *(1,) * (vector.ndim - 1))
 
 
-def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor, *, overwrite: bool = False) -> Iterator[State]:
+def pcg(
+    apply_dot: ApplyDot, b: Tensor, precondition: Apply, target: Tensor, *, overwrite: bool = False
+) -> Iterator[State]:
     """Iterate from zero until each residual norm is at most its target; yield the start and every step.
 
     ``q = A p, alpha = r.z / p.q, x += alpha p, r -= alpha q, z = M r, beta = r.z / (r.z)_old, p = z + beta p``
 
     Parameters
     ----------
-    apply, precondition
-        Symmetric positive operators A and M on vectors of the shape of `b`.
+    apply_dot, precondition
+        Symmetric positive operators A, with its product p.q, and M on vectors of the shape of `b`.
     b : (rhs, ...)
         Right-hand sides.
     target : (rhs,)
@@ -88,8 +102,7 @@ def pcg(apply: Apply, b: Tensor, precondition: Apply, target: Tensor, *, overwri
         beta = torch.where(watch.running, rz / rz_old, 0) if iteration else torch.zeros_like(rz)
         p = p.mul_(along(beta, p)).add_(z)
         del z  # its memory is q's now
-        q = apply(p)
-        pq = dot(p, q)
+        q, pq = apply_dot(p)
         watch.require(pq, Status.INDEFINITE_A)
         alpha = along(torch.where(watch.running, rz / pq, 0), p)
         if bool(watch.running.all()):

@@ -149,7 +149,7 @@ def _run(system: System, b: Tensor, precondition: Apply, target: Tensor, n_most:
     """Return the last state of one run, whose residual takes the place of b, and the residual norms of all."""
     norms = []
     project = system.constants.project
-    for state in pcg(system.apply, b, lambda r: project(precondition(project(r))), target, overwrite=True):
+    for state in pcg(system.apply_dot, b, lambda r: project(precondition(project(r))), target, overwrite=True):
         norms.append(state.residual_norm)
         if state.iteration >= n_most:
             break

@@ -8,12 +8,12 @@ import numpy as np
 import scipy.sparse as sparse
 import torch
 from numpy.typing import NDArray
-from sciml_kernels.masked_stencil import masked_stencil
+from sciml_kernels.masked_stencil import masked_stencil, masked_stencil_dot
 from scipy import ndimage
 from torch import Tensor
 
 from sciml_solvers.hierarchy import three_axes
-from sciml_solvers.pcg import Apply
+from sciml_solvers.pcg import Apply, ApplyDot, with_dot
 from sciml_solvers.problems import MaskProblem
 
 
@@ -53,6 +53,8 @@ class System:
     ----------
     apply
         The matrix, on float64 vectors (rhs, ...).
+    apply_dot
+        The same with the product of each vector and what it becomes, as conjugate gradients need it.
     diagonal : (...)
         Its diagonal; zero where no unknown is.
     constants
@@ -60,6 +62,7 @@ class System:
     """
 
     apply: Apply
+    apply_dot: ApplyDot
     diagonal: Tensor
     constants: Constants
 
@@ -86,7 +89,12 @@ def grid_system(problem: MaskProblem) -> System:
     closed = np.ones(n_label + 1, dtype=bool)
     closed[label[grounded]] = False
     weights, total = torch.from_numpy(faces), torch.from_numpy(diagonal.reshape(shape))
-    return System(lambda p: masked_stencil(p, weights, total), total, _constants(label.reshape(shape), closed))
+    return System(
+        lambda p: masked_stencil(p, weights, total),
+        lambda p: masked_stencil_dot(p, weights, total),
+        total,
+        _constants(label.reshape(shape), closed),
+    )
 
 
 def matrix_system(matrix: sparse.csr_matrix) -> System:
@@ -102,7 +110,7 @@ def matrix_system(matrix: sparse.csr_matrix) -> System:
     def apply(p: Tensor) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray((matrix @ p.numpy().T).T))
 
-    return System(apply, torch.from_numpy(diagonal), _constants(label, closed))
+    return System(apply, with_dot(apply), torch.from_numpy(diagonal), _constants(label, closed))
 
 
 def _constants(label: NDArray, closed: NDArray[np.bool_]) -> Constants:
