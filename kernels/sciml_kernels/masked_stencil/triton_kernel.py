@@ -58,9 +58,9 @@ def masked_stencil_kernel(
     total = tl.where(middle > 0, total, 0)
     tl.store(out + s * n_cell + cell, total.to(out.dtype.element_ty), mask=inside)
     if DOT:
-        n_run = tl.cdiv(n_cell, RUN)
+        n_run = (n_cell + RUN - 1) // RUN
         run = block * (BLOCK // RUN) + tl.arange(0, BLOCK // RUN)
-        found = tl.sum(tl.reshape(p * total, (BLOCK // RUN, RUN)), 1)
+        found = tl.reduce(tl.reshape(p * total, (BLOCK // RUN, RUN)), 1, tl.standard._sum_combine)
         tl.store(sums + s * n_run + run, found, mask=run < n_run)
 
 
