@@ -32,7 +32,7 @@ from sciml_kernels.rollout import triton_kernel as rules
 stepping = {**acc, "RUN": 256, "BLOCK": 512}
 cells = ("pressure", "faces", "diagonal", "out")
 grids = ("z", "r", "faces", "diagonal")
-merged = {"F_X": 2, "F_Y": 2, "F_Z": 2, "BLOCK": 512}
+levels = (*grids, "omega", "gain")
 TABLE = [
     (segments.segment_reduce_kernel, ("rows", "out"), (), ends, segment),
     (segments.segment_reduce_kernel, ("rows", "out"), (), ends, {**segment, "REDUCE": "max"}),
@@ -45,9 +45,10 @@ TABLE = [
     (stencil.masked_stencil_kernel, cells, (), {}, {**stepping, "EVEN": False, "DOT": False, "sums": None}),
     (rules.rollout_kernel, ("rule", "parameters", "initial", "noise", "knots", "out"), ("limits",), {},
      {**acc, "BLOCK": 128}),
-    (cycle.restrict_kernel, (), (*grids, "target"), {}, merged),
-    (cycle.sweep_kernel, (), (*grids, "target", "omega", "coarse", "gain"), {}, {"MODE": "start", **merged}),
-    (cycle.sweep_kernel, (), (*grids, "target", "omega", "coarse", "gain"), {}, {"MODE": "corrected", **merged}),
+    (cycle.restrict_kernel, (), (*grids, "target"), {}, {"BLOCK": 512}),
+    (cycle.sweep_kernel, (), (*levels, "target", "coarse"), {}, {"MODE": "start", "BLOCK": 512}),
+    (cycle.sweep_kernel, (), (*levels, "target", "coarse"), {}, {"MODE": "corrected", "BLOCK": 512}),
+    (cycle.tail_kernel, (), (*levels, "corrected", "inverse"), {}, {"BLOCK": 512, "TILE": 32}),
 ]
 """
 COMPILE = """
