@@ -12,6 +12,7 @@ from sciml_kernels.multigrid_cycle.reference import prolong, restrict, vcycle_re
 from sciml_solvers.gallery import problem, random_mask
 from sciml_solvers.multigrid import Multigrid
 from sciml_solvers.problems import AIR, FLUID, SOLID, MaskProblem
+from sciml_solvers.solve import iterate, unit
 from sciml_solvers.system import grid_system
 
 CLOSED = ("neumann", "two_components")
@@ -149,6 +150,33 @@ def test_half_storage_changes_the_correction_by_its_rounding_only():
     r = torch.from_numpy(made.to_grid(np.random.default_rng(9).standard_normal((1, made.n_unknowns)))) * 1e-9
     exact, half = (Multigrid(made, dtype=dtype).apply(r) for dtype in (torch.float64, torch.float16))
     assert 0 < float((half - exact).norm() / exact.norm()) < 5e-3
+
+
+def stored_cycle(made, dtype):
+    """Return the cycle with the hierarchy, the residual and the correction in a narrow type, scaled to order one."""
+    faces, diagonal, *factors_and_gain, inverse, factors = pack(Multigrid(made).hierarchy)
+    size = diagonal.max()
+    stored = [t.to(dtype) for t in (faces / size, diagonal / size, *factors_and_gain, inverse * size)]
+
+    def apply(r):
+        scale = unit(r)
+        return multigrid_cycle((r / scale).to(dtype), *stored, factors).to(r.dtype) * scale / size
+
+    return apply
+
+
+@pytest.mark.parametrize("name", ["solids", "dam", "neumann"])
+def test_hierarchy_stored_in_a_half_type_costs_at_most_one_iteration(name):
+    made = problem(name, 32)
+    system = grid_system(made)
+    b = torch.from_numpy(np.where(made.fluid, made.rhs, 0)).reshape(1, *system.diagonal.shape)
+    types = torch.float32, torch.float16, torch.bfloat16
+    full, half, coarse = (iterate(system, b, stored_cycle(made, dtype), 1e-6, 50) for dtype in types)
+    assert full.converged
+    assert half.converged
+    assert coarse.converged
+    assert half.iterations <= full.iterations + 1
+    assert coarse.iterations <= full.iterations + 1
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def multigrid_cycle(
         Of the inputs' type; computed in float32 for float16 and bfloat16.
 
     *Contract*: equal to the reference within `sciml_kernels.precision.TOLERANCES`, gradients too, to second order; B
-    is symmetric, and positive where `inverse` is. A hierarchy that is applied often is made ready once by `prepare`.
+    is symmetric, and positive where `inverse` is, rounded to a half type as well: a hierarchy stored in one
+    preconditions conjugate gradients in float64. Scale its weights to order one, which float16 has no room beyond. A
+    hierarchy that is applied often is made ready once by `prepare`, in float32 or float64.
 
     *Source*: McAdams, Sifakis and Teran, SCA 2010, section 3. *Departures*: red-black over-relaxation in place of
     damped Jacobi with extra boundary sweeps.
