@@ -19,6 +19,7 @@ SPECS = (
     "sciml_kernels.branch_trunk.spec:SPEC",
     "sciml_kernels.edge_message.spec:SPEC",
     "sciml_kernels.knn_graph.spec:SPEC",
+    "sciml_kernels.linear_attention.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:DOT_SPEC",
     "sciml_kernels.mesh_paint.spec:SPEC",
