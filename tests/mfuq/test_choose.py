@@ -10,6 +10,7 @@ from sciml_mfuq.engines import fit_engine
 from sciml_mfuq.model import evaluate
 from sciml_mfuq.samples import Samples
 from sciml_mfuq.study.functions import CASES
+from scipy.stats import norm
 
 
 @pytest.mark.parametrize(("n", "n_group"), [(3, 3), (8, 8), (9, 5), (150, 5), (151, 1)])
@@ -72,10 +73,21 @@ def test_unknown_engine_is_refused():
         choose(CASES["c1"].sample(5), ("krigging",), seed=5)
 
 
-def test_log_density_is_that_of_the_normal_law():
-    one = HeldOut(np.array([1.0, 2.0]), np.array([0.0, 2.0]), np.array([1.0, 0.5]))
-    assert one.log_density == pytest.approx(np.mean([-0.5 - 0.918938533, -np.log(0.5) - 0.918938533]))
-    assert one.rmse == pytest.approx(np.sqrt(0.5))
+def test_log_density_is_that_of_the_normal_law_whose_common_scale_suits_the_truth_best():
+    truth, mean, std = np.array([1.0, 2.0, 0.5]), np.array([0.0, 2.5, 0.4]), np.array([1.0, 0.5, 0.2])
+    one = HeldOut(truth, mean, std)
+    by_scale = [norm.logpdf(truth, mean, scale * std).mean() for scale in np.geomspace(0.1, 10, 2001)]
+    assert one.log_density == pytest.approx(max(by_scale), abs=1e-5)
+    assert HeldOut(truth, mean, 7 * std).log_density == pytest.approx(one.log_density, rel=1e-12)
+    assert one.rmse == pytest.approx(np.sqrt(np.mean([1, 0.25, 0.01])))
+
+
+def test_an_engine_that_knows_where_it_errs_beats_one_that_errs_a_little_less():
+    truth = np.array([0.1, -0.1, 0.1, 3.0])
+    aware = HeldOut(truth, np.zeros(4), np.array([0.1, 0.1, 0.1, 3.0]))
+    blind = HeldOut(truth, np.array([0.0, 0.0, 0.0, 0.2]), np.full(4, 0.5))
+    assert blind.rmse < aware.rmse
+    assert best({"blind": blind, "aware": aware}, "") == "aware"
 
 
 def test_best_takes_the_least_error_where_all_is_sure():

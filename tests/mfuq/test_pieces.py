@@ -219,8 +219,7 @@ def test_engine_says_in_one_sentence_that_it_is_for_jumps():
 
 
 def test_choice_trusts_the_proof_of_a_jump_unless_runs_of_the_truth_outweigh_it():
-    truth, far = np.zeros(6), np.full(6, 0.6)
-    sure, less, bad = (HeldOut(truth, far, np.full(6, std)) for std in (0.6, 1.0, 0.2))
+    sure, less, bad = (HeldOut(np.zeros(6), np.full(6, error), np.ones(6)) for error in (0.6, 1.0, 2.0))
     assert sure.log_density > less.log_density > bad.log_density
     assert best({"nargp": sure, "pieces": less}, "") == "pieces"
     assert best({"nargp": sure, "pieces": bad}, "") == "nargp"

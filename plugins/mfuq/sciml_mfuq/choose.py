@@ -34,10 +34,13 @@ class HeldOut:
 
     @property
     def log_density(self) -> float:
-        """Mean log density of the truth under the predicted normal laws."""
+        """Mean log density of the truth under the predicted normal laws, their widths scaled by one common factor.
+
+        The factor is the one under which it is largest, ``c^2 = mean(z^2)``.
+        """
         std = np.maximum(self.std, 1e-12 * max(np.ptp(self.truth), 1e-300))
-        z = (self.truth - self.mean) / std
-        return float(np.mean(-0.5 * z**2 - np.log(std) - 0.5 * np.log(2 * np.pi)))
+        square = np.mean(((self.truth - self.mean) / std) ** 2)
+        return float(-0.5 * np.log(max(square, 1e-24)) - np.mean(np.log(std)) - 0.5 * (1 + np.log(2 * np.pi)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ def hold_out(engine: str, samples: Samples, seed: int, whole: Predictor | None =
 def best(evidence: Mapping[str, HeldOut], default: str) -> str:
     """Return the engine under whose predicted laws the held-out runs are most likely.
 
-    The log density is a proper score: an engine that errs and says so is not beaten by one that errs a little less and
-    does not know it, which matters where few runs are left out, all of them far from the others. These runs are blind
+    The log density is a proper score: an engine that knows where it errs is not beaten by one that errs a little less
+    and does not, which matters where few runs are left out, all of them far from the others. A factor common to all
+    widths is left free, since a few runs tell it badly and calibration can mend it later. These runs are blind
     to what is seen at few points, such as a jump that the cheap runs prove: to the sum of log densities comes the
     `log_odds` of the engine, which runs of the truth may still outweigh.
 

@@ -23,6 +23,8 @@ N_AVERAGED = 64
 """Up to so many runs the parameters of the process are averaged over."""
 LEARNS_FROM = 12
 """Runs from which a part of the truth that no smooth function explains is told apart."""
+SCALED_FROM = 100
+"""Runs from which, while each counts by itself, the variance is scaled to what left-out runs show."""
 ROOT12 = 12**0.5
 
 
@@ -94,10 +96,12 @@ class Link(nn.Module):
     constant and the polynomial `terms`, beta unknown, its prior flat for the constant and the cheaper levels.
     What is known of f only up to a variance is passed on:
 
-        mean = m(x, f),   variance = V(x, f) + sum_p ((m(x, f + s_p) - m(x, f - s_p)) / 2)^2 + excess
+        mean = m(x, f),   variance = c V(x, f) + sum_p ((m(x, f + s_p) - m(x, f - s_p)) / 2)^2 + excess
 
     with V and m of the process and s_p the standard deviation of f_p. The learned variance of single runs is mostly
-    the error of f, which is passed on already; `excess` is what it exceeds that by, in the mean of the runs.
+    the error of f, which is passed on already; `excess` is what it exceeds that by, in the mean of the runs. From
+    `SCALED_FROM` runs on the `spread` c is the mean of (residual^2 / variance) of runs predicted from the others, which
+    asks less of the model than its likelihood does (Bachoc, Comput. Stat. Data Anal. 66, 2013, eq. 9); else it is 1.
 
     Parameters
     ----------
@@ -115,6 +119,7 @@ class Link(nn.Module):
     offset: Tensor
     scale: Tensor
     excess: Tensor
+    spread: Tensor
 
     def __init__(self, n_input: int, n_low: int, n_term: int, process: Mapping[str, Any], n_direction: int = 0) -> None:
         super().__init__()
@@ -123,6 +128,7 @@ class Link(nn.Module):
         floats = {"box": (n_input, 2), "centre": (n_low,), "width": (n_low,), "offset": (), "scale": (), "excess": ()}
         for name, shape in floats.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones((), dtype=torch.float64))
         self.register_buffer("directions", torch.zeros(n_input, n_direction, dtype=torch.float64))
         self.register_buffer("terms", torch.zeros(n_term, 4, dtype=torch.long))
         self._solved: Posterior | None = None
@@ -154,18 +160,20 @@ class Link(nn.Module):
         """
         v = self.scaled(x, low)
         mean, total = self._posterior().moments(v, self._basis(v))
-        total = total + self.excess
+        total = self.spread * total + self.excess
         for number in range(variance.shape[1]):
             total = total + self._passed_on(v, number, variance[:, number])
         return self.offset + self.scale * mean, self.scale.square() * total
 
     def left_out(self) -> float:
         """Return the root mean squared error of the runs, each predicted from the others, in the unit of y."""
+        residual, _ = self._left_out()
+        return float(self.scale * (residual.square() - self.process.noise).mean().clamp_min(0).sqrt())
+
+    def _left_out(self) -> tuple[Tensor, Tensor]:
         process = self.process
-        residual, _ = Likelihood(process.kernel, process.runs(), process.learns_noise).leave_one_out(
-            process.theta.mean(0)
-        )
-        return float(self.scale * (residual.square() - process.noise).mean().clamp_min(0).sqrt())
+        likelihood = Likelihood(process.kernel, process.runs(), process.learns_noise)
+        return likelihood.leave_one_out(process.theta.mean(0))
 
     def _basis(self, v: Tensor) -> Tensor:
         return basis_of(v, self.terms)
@@ -237,8 +245,11 @@ def fit_link(evidence: Evidence, variance: Tensor, options: GPOptions, seed: int
     link = Link(n_input, evidence.low.shape[1], len(terms), process.config, scales.directions.shape[1])
     link.process, link.terms, link.offset, link.scale = process, terms, offset, scale
     link.box, link.centre, link.width, link.directions = scales.box, scales.centre, scales.width, scales.directions
-    learned = (process.noise_variance - process.noise.mean()).clamp_min(0)
     with torch.no_grad():
+        if SCALED_FROM <= n_run <= options.max_exact:
+            residual, expected = link._left_out()
+            link.spread = (residual.square() / expected).mean()
+        learned = link.spread * (process.noise_variance - process.noise.mean()).clamp_min(0)
         known = sum((link._passed_on(v, k, variance[:, k]).mean() for k in range(variance.shape[1])), learned * 0)
     link.excess = (learned - known).clamp_min(0)
     return link
