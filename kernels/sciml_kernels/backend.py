@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 
 BACKENDS = ("auto", "reference", "triton")
 VARIABLE = "SCIML_KERNELS"
+# Packages whose kernels run on a device, the one to take first in front.
+_PACKAGES = {"cpu": ("numba", "torch"), "cuda": ("triton",)}
 
 # A process-wide stack, not a context variable: the backward pass on a GPU runs in another thread and has to see the
 # same choice.
@@ -45,7 +47,8 @@ def choose(launchers: Collection[str], device_type: str, pays: bool = True) -> s
     Parameters
     ----------
     launchers
-        Names of the kernels the op has, such as ``("triton",)`` or ``("numba", "triton")``.
+        Names of the kernels the op has, such as ``("triton",)`` or ``("numba", "triton")``; ``"torch"`` is plain torch
+        for the CPU that is faster than the reference and has no derivatives.
     device_type
         ``"cpu"`` or ``"cuda"``.
     pays
@@ -61,10 +64,10 @@ def choose(launchers: Collection[str], device_type: str, pays: bool = True) -> s
                 f"{VARIABLE}: expected triton to be installed, got no such package; use auto or reference"
             )
         return "triton"
-    wanted = {"cpu": "numba", "cuda": "triton"}.get(device_type, "reference")
-    if chosen == "reference" or not pays or wanted not in launchers:
+    if chosen == "reference" or not pays:
         return "reference"
-    return wanted if importlib.util.find_spec(wanted) else "reference"
+    able = (name for name in _PACKAGES.get(device_type, ()) if name in launchers and importlib.util.find_spec(name))
+    return next(able, "reference")
 
 
 def _known(name: str, where: str) -> str:

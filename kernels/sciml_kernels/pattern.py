@@ -47,8 +47,9 @@ def define(
     fake
         Returns outputs of the right shape, type and strides without computing them.
     launchers
-        ``{"numba": "module:attr", "triton": "module:attr"}``, imported at the first call that needs one. Without any,
-        as for gradients that are those of the reference, the reference runs whatever is asked for.
+        ``{"numba": "module:attr", "triton": "module:attr"}``, or ``"torch"`` for the CPU in place of the first,
+        imported at the first call that needs one. Without any, as for gradients that are those of the reference, the
+        reference runs whatever is asked for.
     pays
         Called with the op's arguments: whether the kernel is expected to be faster than the reference.
 

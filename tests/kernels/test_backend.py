@@ -43,7 +43,8 @@ def test_auto_takes_numba_on_a_cpu_and_triton_on_a_gpu_where_the_op_says_it_pays
     pytest.importorskip("triton")
     with use_backend("auto"):
         assert choose(("numba", "triton"), "cpu") == "numba"
-        assert choose(("triton",), "cpu") == "reference"
+        assert choose(("torch", "triton"), "cpu") == "torch"
+        assert choose(("torch",), "cuda") == choose(("triton",), "cpu") == "reference"
         assert choose(("numba", "triton"), "cuda") == "triton"
         assert choose(("numba", "triton"), "cuda", pays=False) == "reference"
         assert choose(("numba", "triton"), "mps") == "reference"

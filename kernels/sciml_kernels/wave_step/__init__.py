@@ -12,12 +12,14 @@ from sciml_kernels.backend import choose
 from sciml_kernels.by_reference import differentiate
 from sciml_kernels.checks import check_alike, check_rank, check_shape
 from sciml_kernels.pattern import define, resolve
-from sciml_kernels.wave_step import in_place
 from sciml_kernels.wave_step.in_place import Medium, PreparedSteps, TorchSteps
 from sciml_kernels.wave_step.layout import block_shapes, count_entries, count_nodes, seam_list
 from sciml_kernels.wave_step.reference import reference
 
-LAUNCHERS = {"triton": "sciml_kernels.wave_step.triton_kernel:launch"}
+LAUNCHERS = {
+    "torch": "sciml_kernels.wave_step.in_place:launch",
+    "triton": "sciml_kernels.wave_step.triton_kernel:launch",
+}
 
 
 def wave_step(
@@ -170,7 +172,5 @@ def _fake(state: Tensor, *_others: Any) -> Tensor:
 
 _TENSORS = "Tensor state, Tensor operators, Tensor drift, Tensor decay, Tensor share"
 _SIGNATURE = f"wave_step({_TENSORS}, int[] blocks, int[] seams, int n_step)"
-# The body does the arithmetic of the reference in place, which is faster; derivatives and export need the reference
-# proper, which makes each value once.
-_op = define(f"{_SIGNATURE} -> Tensor", in_place.launch, _fake, LAUNCHERS)
+_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS)
 backward_reference = differentiate(_op, _SIGNATURE, reference, 5)

@@ -1,4 +1,4 @@
-"""The loop over steps in memory taken once, and its operations in plain torch: the body of the op."""
+"""The loop over steps in memory taken once, and its operations in plain torch: the kernel for the CPU."""
 
 from __future__ import annotations
 
