@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sciml_cosmo.forest import Forest
+from sciml_cosmo.trees.attention import AttentionMpnn, TreeAttention
 from sciml_cosmo.trees.batch import TreeBatch
 from sciml_cosmo.trees.classifier import MergerClassifier
 from sciml_cosmo.trees.deepsets import DeepSets
@@ -20,7 +21,7 @@ from scipy.stats import ks_2samp
 
 from sciml.training import count_parameters
 
-NETWORKS = [DeepSets, MlpAggregate, TreeMpnn, VirtualNodeMpnn, TreeScan]
+NETWORKS = [DeepSets, MlpAggregate, TreeMpnn, VirtualNodeMpnn, AttentionMpnn, TreeScan]
 
 
 def random_forest(sizes, seed, n_back=6):
@@ -139,7 +140,7 @@ def test_networks_do_not_depend_on_the_order_of_nodes_or_the_company_of_trees(ki
     torch.testing.assert_close(alone, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [TreeMpnn, TreeScan, VirtualNodeMpnn])
+@pytest.mark.parametrize("kind", [TreeMpnn, TreeScan, VirtualNodeMpnn, AttentionMpnn])
 def test_networks_of_trees_see_the_edges_and_sets_do_not(kind, forest):
     flat = np.repeat(forest.start[:-1], np.diff(forest.start))
     flat[forest.start[:-1]] = -1
@@ -163,6 +164,18 @@ def test_one_scan_reaches_the_deepest_leaf_and_five_convolutions_do_not():
         states.append((scan.layers[0](x, Levels(batch))[0], y[0]))
     assert (states[0][0] - states[1][0]).abs().max() > 1e-6
     assert (states[0][1] - states[1][1]).abs().max() == 0
+
+
+def test_one_round_of_attention_takes_every_node_to_every_node_of_its_tree_and_no_further(forest):
+    attention, batch = fresh(AttentionMpnn, 25).double().attention[0], double(forest)
+    x = torch.randn(len(forest.features), 16, generator=torch.Generator().manual_seed(26), dtype=torch.float64)
+    moved = x.clone()
+    moved[batch.start[2] - 1] += 1
+    change = (attention(moved, batch) - attention(x, batch)).detach().abs().amax(1)
+    assert bool((change[batch.tree == 1] > 1e-6).all())
+    assert float(change[batch.tree != 1].max()) < 1e-14
+    with pytest.raises(ValueError, match="expected a width that 3 heads share, got 16"):
+        TreeAttention(16, 3)
 
 
 def test_set_moments_agree_with_numpy(forest):

@@ -144,7 +144,7 @@ def test_killed_training_goes_on_to_the_same_weights(tmp_path, forest):
 def test_parameters_task_tells_every_row_and_its_surrogate_predicts(results, forest):
     found, folder = results
     names = ("mean", "count", "mass", "ks", "moments", "history", "moments_mass_time", "mlp_aggregate", "deepsets",
-             "mpnn", "virtual_node", "scan", "scan_mass_time")  # fmt: skip
+             "mpnn", "virtual_node", "attention", "scan", "scan_mass_time")  # fmt: skip
     keys = ("om_r2_single", "s8_r2_single", "om_r2_mean5", "s8_r2_mean5")
     assert {f"tree_{name}_{key}" for name in names for key in keys} <= set(found.metrics)
     assert {f"tree_{key}" for key in keys} <= set(found.metrics)

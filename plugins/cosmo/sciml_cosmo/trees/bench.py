@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from sciml import Report, Run
+from sciml_cosmo.trees.attention import AttentionMpnn
 from sciml_cosmo.trees.batch import TreeBatch
 from sciml_cosmo.trees.fitting import fresh
+from sciml_cosmo.trees.model import TreeModel
 from sciml_cosmo.trees.mpnn import TreeMpnn, VirtualNodeMpnn
 from sciml_cosmo.trees.scan import Levels, TreeScan, tree_scan
 
@@ -43,15 +45,20 @@ def measure_steps(run: Run, report: Report) -> dict[str, float]:
     """Time a forward and backward pass over the largest tree, and add a table to the report."""
     tree, target = large_tree(run.seed), torch.zeros(1, 2)
     metrics, rows = {}, []
-    for name, model in (("mpnn", TreeMpnn), ("virtual_node", VirtualNodeMpnn), ("scan", TreeScan)):
-        network = fresh(model, run.seed)
+    networks: dict[str, TreeModel] = {
+        "mpnn": fresh(TreeMpnn, run.seed),
+        "virtual_node": fresh(VirtualNodeMpnn, run.seed),
+        "attention": fresh(AttentionMpnn, run.seed),
+        "scan": fresh(TreeScan, run.seed),
+    }
+    for name, model in networks.items():
 
-        def step(network: TreeMpnn | VirtualNodeMpnn | TreeScan = network) -> None:  # type: ignore[assignment]
+        def step(network: TreeModel = model) -> None:
             again = TreeBatch(tree.features, tree.descendant, tree.start)  # without what the last step found out
             network.loss(again, target).backward()
 
         metrics[f"tree_{name}_step_cpu_s"] = cpu_seconds(step)
-        rows.append((model.__name__, metrics[f"tree_{name}_step_cpu_s"]))
+        rows.append((type(model).__name__, metrics[f"tree_{name}_step_cpu_s"]))
     peer, difference = _geometric(tree, run.seed)
     metrics |= {"tree_mpnn_step_vs_pyg": metrics["tree_mpnn_step_cpu_s"] / peer, "tree_mpnn_vs_pyg_error": difference}
     loop, error = _loop(tree)

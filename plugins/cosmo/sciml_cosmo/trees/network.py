@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sciml import FieldSpec, Network, Region, Spec
 from sciml_cosmo.forest import FEATURES, TARGETS, Forest
+from sciml_cosmo.trees.attention import AttentionMpnn
 from sciml_cosmo.trees.batch import TreeBatch, along_path
 from sciml_cosmo.trees.deepsets import DeepSets
 from sciml_cosmo.trees.mlp_aggregate import MlpAggregate
@@ -26,6 +27,7 @@ MODELS: Mapping[str, type[TreeModel]] = {
     "mlp_aggregate": MlpAggregate,
     "mpnn": TreeMpnn,
     "virtual_node": VirtualNodeMpnn,
+    "attention": AttentionMpnn,
     "scan": TreeScan,
 }
 ABOUT = "log10 mass (Msun/h), log10 concentration, log10 largest circular speed (km/s), scale factor; the root first"

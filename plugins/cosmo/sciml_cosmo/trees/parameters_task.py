@@ -14,6 +14,7 @@ from sciml.threads import one_core
 from sciml.training import count_parameters
 from sciml_cosmo.forest import Forest
 from sciml_cosmo.metrics import r2
+from sciml_cosmo.trees.attention import AttentionMpnn
 from sciml_cosmo.trees.bench import measure_steps
 from sciml_cosmo.trees.config import TreesTaskConfig
 from sciml_cosmo.trees.data import Splits, mass_and_time, open_forest
@@ -160,6 +161,7 @@ def networks(config: TreesTaskConfig, run: Run, forest: Forest, splits: Splits) 
         "deepsets": ("DeepSets", forest, fresh(DeepSets, run.seed, width=width)),
         "mpnn": ("MPNN", forest, fresh(TreeMpnn, run.seed, width=width)),
         "virtual_node": ("MPNN with a virtual node", forest, fresh(VirtualNodeMpnn, run.seed, width=width)),
+        "attention": ("MPNN with linear attention", forest, fresh(AttentionMpnn, run.seed, width=width)),
         "scan": ("tree scan", forest, fresh(TreeScan, run.seed, width=width, n_layer=config.n_scan)),
         "scan_mass_time": ("tree scan", blind, fresh(TreeScan, run.seed, width=width, n_layer=config.n_scan)),
     }

@@ -98,8 +98,8 @@ def _errors(report: Report, study: Study) -> None:
             lines.append((row.title, row.sees, *(round(found.coverage[level], 3) for level in (0.5, 0.8, 0.9, 0.95))))
     report.section(
         "How sure",
-        "Standard errors are scaled on the validation trees. The virtual node and the scan answer with an error for "
-        "each tree, the others with one for all.",
+        "Standard errors are scaled on the validation trees. The virtual node, attention and the scan answer with an "
+        "error for each tree, the others with one for all.",
     )
     report.table(("model", "sees", "50 %", "80 %", "90 %", "95 %"), lines, "Truths inside the central interval.")
 
