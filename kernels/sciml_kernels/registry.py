@@ -21,7 +21,6 @@ SPECS = (
     "sciml_kernels.knn_graph.spec:SPEC",
     "sciml_kernels.linear_attention.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",
-    "sciml_kernels.masked_stencil.spec:DOT_SPEC",
     "sciml_kernels.mesh_paint.spec:SPEC",
     "sciml_kernels.mesh_read.spec:SPEC",
     "sciml_kernels.multigrid_cycle.spec:SPEC",

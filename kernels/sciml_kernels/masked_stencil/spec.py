@@ -1,4 +1,4 @@
-"""The records of `masked_stencil` and `masked_stencil_dot`: inputs to try them on, their kernels and their cost."""
+"""The record of `masked_stencil`: inputs to try it on, its kernels and its cost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from sciml_kernels.masked_stencil import (
-    DOT_LAUNCHERS,
-    LAUNCHERS,
-    backward_reference,
-    masked_stencil,
-    masked_stencil_dot,
-)
+from sciml_kernels.masked_stencil import LAUNCHERS, backward_reference, masked_stencil
 from sciml_kernels.masked_stencil.reference import dot_reference, reference
-from sciml_kernels.precision import accumulation_dtype
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 
 
@@ -41,44 +34,30 @@ def cost(inputs: Inputs) -> dict[str, Cost]:
     }
 
 
-def dot_cost(inputs: Inputs) -> dict[str, Cost]:
-    """Count the product as well, two operations for each cell."""
-    alone, pressure = cost(inputs), inputs["pressure"]
-    n_byte = len(pressure) * accumulation_dtype(pressure.dtype).itemsize
-    return {
-        "forward": Cost(alone["forward"].bytes + n_byte, 15 * pressure.numel()),
-        "backward": Cost(alone["backward"].bytes + n_byte, 45 * pressure.numel()),
-    }
-
-
-CASES = Cases(
-    make_inputs,
-    test=(
-        Case("small", {"rhs": 2, "x": 3, "y": 2, "z": 3, "masked": 0}),
-        Case("odd", {"rhs": 3, "x": 7, "y": 5, "z": 9}),
-        Case("odd, even weights", {"rhs": 2, "x": 5, "y": 9, "z": 7, "even": 1}),
-        Case("odd, threads", {"rhs": 1, "x": 33, "y": 27, "z": 19}),
-        Case("two axes", {"rhs": 2, "x": 11, "y": 1, "z": 13}),
-        Case("one element", {"rhs": 1, "x": 1, "y": 1, "z": 1, "masked": 0}),
-        Case("no right-hand side", {"rhs": 0, "x": 3, "y": 2, "z": 3}),
-    ),
-    bench=(
-        Case("even weights", {"rhs": 1, "x": 128, "y": 128, "z": 128, "even": 1}),
-        Case("weight for each face", {"rhs": 1, "x": 128, "y": 128, "z": 128}),
-        Case("eight right-hand sides", {"rhs": 8, "x": 64, "y": 64, "z": 64}),
-    ),
-)
 SPEC = OpSpec(
     name="masked_stencil",
     op=masked_stencil,
-    implementation=Implementation(reference, LAUNCHERS, {"masked_stencil_backward": backward_reference}),
-    cases=CASES,
+    implementation=Implementation(
+        reference,
+        LAUNCHERS,
+        {"masked_stencil_backward": backward_reference, "masked_stencil_dot": dot_reference},
+    ),
+    cases=Cases(
+        make_inputs,
+        test=(
+            Case("small", {"rhs": 2, "x": 3, "y": 2, "z": 3, "masked": 0}),
+            Case("odd", {"rhs": 3, "x": 7, "y": 5, "z": 9}),
+            Case("odd, even weights", {"rhs": 2, "x": 5, "y": 9, "z": 7, "even": 1}),
+            Case("odd, threads", {"rhs": 1, "x": 33, "y": 27, "z": 19}),
+            Case("two axes", {"rhs": 2, "x": 11, "y": 1, "z": 13}),
+            Case("one element", {"rhs": 1, "x": 1, "y": 1, "z": 1, "masked": 0}),
+            Case("no right-hand side", {"rhs": 0, "x": 3, "y": 2, "z": 3}),
+        ),
+        bench=(
+            Case("even weights", {"rhs": 1, "x": 128, "y": 128, "z": 128, "even": 1}),
+            Case("weight for each face", {"rhs": 1, "x": 128, "y": 128, "z": 128}),
+            Case("eight right-hand sides", {"rhs": 8, "x": 64, "y": 64, "z": 64}),
+        ),
+    ),
     cost=cost,
-)
-DOT_SPEC = OpSpec(
-    name="masked_stencil_dot",
-    op=masked_stencil_dot,
-    implementation=Implementation(dot_reference, DOT_LAUNCHERS),
-    cases=CASES,
-    cost=dot_cost,
 )

@@ -26,16 +26,15 @@ def masked_stencil_kernel(
 ) -> None:  # fmt: skip
     """Apply the matrix to a block of cells of one right-hand side; EVEN: one weight for each axis; DOT: sum p A p."""
     # Right-hand sides run fastest: their programs read the same weights, which meet in the cache.
-    s = (tl.program_id(0) % n_rhs).to(tl.int64)
-    block = (tl.program_id(0) // n_rhs).to(tl.int64)
+    s, block = (tl.program_id(0) % n_rhs).to(tl.int64), (tl.program_id(0) // n_rhs).to(tl.int64)
     cell = block * BLOCK + tl.arange(0, BLOCK)
     n_cell = n_x.to(tl.int64) * n_y * n_z
     inside = cell < n_cell
     i, j, k = cell // (n_y * n_z), (cell // n_z) % n_y, cell % n_z
     own = pressure + s * stride_s + i * stride_x + j * stride_y + k * stride_z
     middle = tl.load(diagonal + cell, mask=inside, other=0).to(ACC)
-    p = tl.load(own, mask=inside, other=0).to(ACC)
-    total = middle * p
+    value = tl.load(own, mask=inside, other=0).to(ACC)
+    total = middle * value
     for axis in tl.static_range(3):
         if axis == 0:
             place, n, step, stride = i, n_x, n_y * n_z, stride_x
@@ -49,18 +48,16 @@ def masked_stencil_kernel(
             near = weight * tl.load(own + stride, mask=up, other=0).to(ACC)
             near += weight * tl.load(own - stride, mask=down, other=0).to(ACC)
         else:
-            weights = faces + axis * n_cell + cell
-            near = tl.load(weights, mask=up, other=0).to(ACC) * tl.load(own + stride, mask=up, other=0).to(ACC)
-            near += tl.load(weights - step, mask=down, other=0).to(ACC) * tl.load(own - stride, mask=down, other=0).to(
-                ACC
-            )
+            face = faces + axis * n_cell + cell
+            near = tl.load(face, mask=up, other=0).to(ACC) * tl.load(own + stride, mask=up, other=0).to(ACC)
+            weight = tl.load(face - step, mask=down, other=0).to(ACC)
+            near += weight * tl.load(own - stride, mask=down, other=0).to(ACC)
         total -= near
     total = tl.where(middle > 0, total, 0)
     tl.store(out + s * n_cell + cell, total.to(out.dtype.element_ty), mask=inside)
     if DOT:
-        n_run = (n_cell + RUN - 1) // RUN
-        run = block * (BLOCK // RUN) + tl.arange(0, BLOCK // RUN)
-        found = tl.reduce(tl.reshape(p * total, (BLOCK // RUN, RUN)), 1, tl.standard._sum_combine)
+        n_run, run = (n_cell + RUN - 1) // RUN, block * (BLOCK // RUN) + tl.arange(0, BLOCK // RUN)
+        found = tl.reduce(tl.reshape(value * total, (BLOCK // RUN, RUN)), 1, tl.standard._sum_combine)
         tl.store(sums + s * n_run + run, found, mask=run < n_run)
 
 

@@ -187,6 +187,7 @@ def _solve_coarsest(target, r, diagonal, inverse, s, n, TILE: tl.constexpr):  # 
     tl.debug_barrier()
 
 
+# long: the way down and the way up stand together
 @triton.jit(do_not_specialize=("n_rhs", "n_x", "n_y", "n_z", "halved", "n_level", "n_sweep"))
 def tail_kernel(
     corrected: tl.tensor, z: tl.tensor, r: tl.tensor, faces: tl.tensor, stride_face: tl.tensor, diagonal: tl.tensor,
