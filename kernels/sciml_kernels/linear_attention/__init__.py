@@ -96,6 +96,8 @@ def linear_attention_dense(
     query, key : (batch, node, head, key_feature)
     value : (batch, node, head, value_feature)
     weight : (batch, node)
+    normalise
+        ``"row_sum"`` or ``"none"``.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def _fake_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
 
 
 def _pays(query: Tensor, key: Tensor, value: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, and wins where a state is small; Triton takes all."""
+    """Numba computes in the two types that hold their own sums, Triton in all."""
     return query.is_cuda or query.dtype in (torch.float32, torch.float64)
 
 

@@ -110,10 +110,14 @@ def pull_back(
 
     Parameters
     ----------
+    products
+        Sums over the segments, and rows times these.
     segment
         Of each node.
     tensors
         G, query, key, value and weight, in the type that sums are kept in.
+    normalise
+        As in the op.
     """
     grad, q, k, v, w = tensors
     collect, read = products.collect, products.read
