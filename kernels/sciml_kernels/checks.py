@@ -75,12 +75,12 @@ def check_pointer(where: str, pointer: torch.Tensor, edge: torch.Tensor) -> None
         return
     first, last = int(pointer[0]), int(pointer[-1])
     if first != 0 or last != n_edge:
-        raise ValueError(f"{where}: expected pointer from 0 to {n_edge}, got {first} to {last}; count the edges again")
+        raise ValueError(f"{where}: expected pointer from 0 to {n_edge}, got {first} to {last}; count the rows again")
     falls = pointer[1:] < pointer[:-1]
     if bool(falls.any()):
         at = int(falls.nonzero()[0, 0])
         got = f"{int(pointer[at])} followed by {int(pointer[at + 1])} at entry {at}"
-        raise ValueError(f"{where}: expected pointer that never falls, got {got}; sort the edges by node")
+        raise ValueError(f"{where}: expected pointer that never falls, got {got}; sort the rows by segment")
 
 
 def check_index(where: str, name: str, index: torch.Tensor, like: torch.Tensor, n_node: int) -> None:

@@ -41,7 +41,7 @@ class Implementation:
     reference
         Plain torch, differentiable, clean in float64: the truth of the tests and the decomposition for export.
     launchers
-        Kernels as ``{"numba": "module:attr", "triton": "module:attr"}``.
+        Kernels as ``{"numba": "module:attr", "triton": "module:attr"}``, see `sciml_kernels.pattern.define`.
     helpers
         The other custom ops it registers, such as its gradients, by name, with their plain torch.
     """

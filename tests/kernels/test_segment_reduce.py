@@ -114,7 +114,7 @@ def test_segment_gradient_op_is_registered_as_torch_expects(reduce):
         (
             {"pointer": torch.tensor([0, 3, 2, 5])},
             ValueError,
-            "expected pointer that never falls, got 3 followed by 2 at entry 1; sort the edges by node",
+            "expected pointer that never falls, got 3 followed by 2 at entry 1; sort the rows by segment",
         ),
         ({"pointer": torch.tensor([0, 5], device="meta")}, ValueError, "expected pointer on cpu, got meta"),
     ],

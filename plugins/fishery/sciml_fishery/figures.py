@@ -224,7 +224,7 @@ def gains(noise: Mapping[float, Stability], base: str, published: bool) -> Figur
 @plot_style()
 def matrix(rows: Sequence[str], columns: Sequence[str], percent: Array, below: str, beside: str) -> Figure:
     """Draw percentages (row, column) as colours with their numbers; `below` and `beside` name columns and colours."""
-    figure, ((axes,),) = new_figure(width=3.6 + 1.0 * len(columns), height=1.2 + 0.42 * len(rows))
+    figure, ((axes,),) = new_figure(width=3.6 + 1.0 * len(columns), height=max(3.2, 1.2 + 0.42 * len(rows)))
     low, high = max(0.0, float(percent.min())), max(100.0, float(percent.max()))
     drawn = axes.imshow(percent, cmap=MAGNITUDE, vmin=low, vmax=high, aspect="auto")
     for i, j in np.ndindex(percent.shape):

@@ -39,7 +39,7 @@ class HeldOut:
         The factor is the one under which it is largest, ``c^2 = mean(z^2)``.
         """
         std = np.maximum(self.std, 1e-12 * max(np.ptp(self.truth), 1e-300))
-        square = np.mean(((self.truth - self.mean) / std) ** 2)
+        square = float(np.mean(((self.truth - self.mean) / std) ** 2))
         return float(-0.5 * np.log(max(square, 1e-24)) - np.mean(np.log(std)) - 0.5 * (1 + np.log(2 * np.pi)))
 
 
