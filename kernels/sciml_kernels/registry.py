@@ -18,6 +18,7 @@ Maker = Callable[[torch.Generator, Mapping[str, int]], Inputs]
 SPECS = (
     "sciml_kernels.branch_trunk.spec:SPEC",
     "sciml_kernels.edge_message.spec:SPEC",
+    "sciml_kernels.gather_sum.spec:SPEC",
     "sciml_kernels.knn_graph.spec:SPEC",
     "sciml_kernels.linear_attention.spec:SPEC",
     "sciml_kernels.masked_stencil.spec:SPEC",

@@ -175,6 +175,6 @@ def test_cost_is_counted_for_every_benchmark_case(name):
         outputs = outputs_of(spec.op(*inputs.values()))
         assert costs["forward"].bytes == least + sum(output.nbytes for output in outputs)
         assert costs["forward"].flops > 0
-        # a search is not done again for the gradient
+        # a search is not done again for the gradient; an adjoint takes what the op takes
         searched = any(not output.is_floating_point() for output in outputs)
-        assert "backward" not in costs or costs["backward"].flops > (0 if searched else costs["forward"].flops)
+        assert "backward" not in costs or costs["backward"].flops >= (1 if searched else costs["forward"].flops)

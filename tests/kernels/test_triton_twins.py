@@ -25,6 +25,7 @@ parts = {"low": "*i64", "high": "*i64"}
 tiles = {**acc, "BLOCK_N": 64, "BLOCK_I": 64, "BLOCK_O": 64}
 from sciml_kernels.segment_reduce import triton_kernel as segments
 from sciml_kernels.edge_message import triton_kernel as messages
+from sciml_kernels.gather_sum import triton_kernel as gathers
 from sciml_kernels.linear_attention import triton_kernel as attention
 from sciml_kernels.masked_stencil import triton_kernel as stencil
 from sciml_kernels.multigrid_cycle import triton_kernel as cycle
@@ -38,6 +39,7 @@ TABLE = [
     (segments.segment_reduce_kernel, ("rows", "out"), (), ends, {**segment, "REDUCE": "max"}),
     (segments.segment_reduce_backward_kernel, ("grad", "rows", "out"), (), ends, segment),
     (segments.segment_reduce_backward_kernel, ("grad", "rows", "out"), (), ends, {**segment, "REDUCE": "min"}),
+    (gathers.gather_sum_kernel, ("rows", "out"), (), {"index": "*i64", **ends}, {**acc, "BLOCK_E": 16, "BLOCK_F": 32}),
     (messages.edge_message_kernel, (*layers, "out"), (), {"index": "*i64", **ends}, {"BLOCK_N": 16, **widths}),
     (messages.edge_message_backward_kernel, (*layers, "d_f"), sums, {"index": "*i64", "owner": "*i64"},
      {**wanted, **widths}),

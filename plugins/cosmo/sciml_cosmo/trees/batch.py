@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sciml_kernels.gather_sum import gather_sum
 from sciml_kernels.segment_reduce import segment_reduce
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Edges:
 
     def sum(self, values: Tensor) -> Tensor:
         """Return for every node the sum of `values` (node, feature) over the edges that end there."""
-        return segment_reduce(values.index_select(0, self.source), self.pointer, "sum")
+        return gather_sum(values, self.source, self.pointer)
 
     @property
     def n_in(self) -> Tensor:
