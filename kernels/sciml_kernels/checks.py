@@ -61,25 +61,13 @@ def check_shape(where: str, name: str, tensor: torch.Tensor, axes: Mapping[str, 
         )
 
 
-def check_integers(where: str, name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
-    """Raise unless `tensor` holds int64 numbers on the device of `like`."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{where}: expected {name} as a torch.Tensor, got {type(tensor).__name__}; convert it first")
-    if tensor.dtype != torch.int64:
-        raise TypeError(
-            f"{where}: expected {name} of type int64, got {dtype_name(tensor.dtype)}; convert it with .long()"
-        )
-    if tensor.device != like.device:
-        raise ValueError(f"{where}: expected {name} on {like.device}, got {tensor.device}; move one of them")
-
-
 def check_pointer(where: str, pointer: torch.Tensor, edge: torch.Tensor) -> None:
     """Raise unless `pointer` cuts the rows of `edge` into segments: int64, from 0 up to their number, never down.
 
     The values are looked at whenever there are any: not in a compiled or exported graph. On a GPU this waits for them.
     """
     n_edge = edge.shape[0]
-    check_integers(where, "pointer", pointer, edge)
+    _check_integers(where, "pointer", pointer, edge)
     check_rank(where, "pointer", pointer, ("node + 1",))
     if not pointer.shape[0]:
         raise ValueError(f"{where}: expected pointer of at least one entry, got none; begin it with 0")
@@ -95,13 +83,22 @@ def check_pointer(where: str, pointer: torch.Tensor, edge: torch.Tensor) -> None
         raise ValueError(f"{where}: expected pointer that never falls, got {got}; sort the rows by segment")
 
 
-def check_index(where: str, name: str, index: torch.Tensor, like: torch.Tensor, n_node: int) -> None:
-    """Raise unless `index` holds one int64 node for each row of `like`, each at least 0 and below `n_node`.
+def check_index(
+    where: str, name: str, index: torch.Tensor, like: torch.Tensor, n_node: int, n_edge: int | None = None
+) -> None:
+    """Raise unless `index` (edge,) holds int64 nodes on the device of `like`, each at least 0 and below `n_node`.
 
     The values are looked at whenever there are any: not in a compiled or exported graph. On a GPU this waits for them.
+
+    Parameters
+    ----------
+    n_edge
+        How many it must hold; None for any number.
     """
-    check_integers(where, name, index, like)
-    check_shape(where, name, index, {"edge": like.shape[0]})
+    _check_integers(where, name, index, like)
+    check_rank(where, name, index, ("edge",))
+    if n_edge is not None:
+        check_shape(where, name, index, {"edge": n_edge})
     if torch.compiler.is_compiling() or not index.numel():
         return
     least, most = (int(end) for end in torch.aminmax(index))
@@ -109,3 +106,15 @@ def check_index(where: str, name: str, index: torch.Tensor, like: torch.Tensor, 
         raise ValueError(
             f"{where}: expected {name} from 0 to {n_node - 1}, got {least} to {most}; number the nodes again"
         )
+
+
+def _check_integers(where: str, name: str, tensor: torch.Tensor, like: torch.Tensor) -> None:
+    """Raise unless `tensor` holds int64 numbers on the device of `like`."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{where}: expected {name} as a torch.Tensor, got {type(tensor).__name__}; convert it first")
+    if tensor.dtype != torch.int64:
+        raise TypeError(
+            f"{where}: expected {name} of type int64, got {dtype_name(tensor.dtype)}; convert it with .long()"
+        )
+    if tensor.device != like.device:
+        raise ValueError(f"{where}: expected {name} on {like.device}, got {tensor.device}; move one of them")

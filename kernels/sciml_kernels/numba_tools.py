@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from torch import Tensor
 
 # Cells below which starting the threads costs more than they save.
 PARALLEL_FROM = 16384
@@ -18,6 +19,11 @@ def compiled(function: Callable[..., Any], contract: bool = True) -> tuple[Calla
     threads; without `contract` they give the bits of plain torch. Nothing is compiled before the first call.
     """
     return _njit(function, False, contract), _njit(function, True, contract)
+
+
+def arrays(*tensors: Tensor) -> list[Any]:
+    """Return tensors on the CPU as arrays in C order."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def _njit(function: Callable[..., Any], parallel: bool, contract: bool) -> Callable[..., Any]:

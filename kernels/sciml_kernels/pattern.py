@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sciml_kernels.backend import choose
+from sciml_kernels.precision import accumulation_dtype
 
 Function = Callable[..., Any]
 
@@ -24,6 +25,11 @@ def resolve(address: str) -> Any:
 def always(*_arguments: Any) -> bool:
     """Say that the kernel is expected to be faster than plain torch whatever the inputs are."""
     return True
+
+
+def unless_half_on_cpu(first: torch.Tensor, *_others: Any) -> bool:
+    """Say that a kernel pays: numba computes in the types that hold their own sums, Triton in all."""
+    return first.is_cuda or accumulation_dtype(first.dtype) == first.dtype
 
 
 def define(

@@ -91,7 +91,7 @@ def edge_message(
     check_shape(where, "weight2", weight2, {"hidden2": n_second, "hidden1": n_first})
     check_shape(where, "weight3", weight3, {"feature": n_feature, "hidden2": n_second})
     check_shape(where, "bias3", bias3, {"feature": n_feature})
-    check_index(where, "index", index, edge_feature, node_feature.shape[0])
+    check_index(where, "index", index, edge_feature, node_feature.shape[0], edge_feature.shape[0])
     check_pointer(where, pointer, edge_feature)
     return torch.ops.sciml.edge_message(
         node_feature, edge_feature, weight1, bias1, weight2, bias2, weight3, bias3, index, pointer

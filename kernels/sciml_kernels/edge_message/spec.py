@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from sciml_kernels.draws import draw_pointer
 from sciml_kernels.edge_message import LAUNCHERS, edge_message
 from sciml_kernels.edge_message.reference import backward_reference, reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
@@ -30,11 +31,9 @@ def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
         "weight3": draw(n_feature, second, scale=second),
         "bias3": draw(n_feature),
     }
-    filled = torch.arange(n_node)[torch.arange(n_node) % 3 != 1]
-    target = filled[torch.randint(max(len(filled), 1), (n_edge,), generator=generator)]
-    counts = torch.bincount(target, minlength=n_node).cumsum(0)
+    pointer = draw_pointer(generator, n_edge, n_node)
     made["index"] = torch.randint(max(n_source, 1), (n_edge,), generator=generator)
-    made["pointer"] = torch.cat([torch.zeros(1, dtype=torch.int64), counts])
+    made["pointer"] = pointer
     return made
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciml_kernels.checks import check_alike, check_index, check_integers, check_pointer, check_rank
+from sciml_kernels.checks import check_alike, check_index, check_pointer, check_rank
 from sciml_kernels.gather_sum.reference import backward_reference, reference
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 
 LAUNCHERS = {
     "numba": "sciml_kernels.gather_sum.numba_kernel:launch",
@@ -53,9 +53,7 @@ def gather_sum(values: Tensor, index: Tensor, pointer: Tensor) -> Tensor:
     where = "gather_sum"
     check_alike(where, {"values": values})
     check_rank(where, "values", values, ("source", "feature"))
-    check_integers(where, "index", index, values)
-    check_rank(where, "index", index, ("edge",))
-    check_index(where, "index", index, values.new_empty(index.shape[0], 0), values.shape[0])
+    check_index(where, "index", index, values, values.shape[0])
     check_pointer(where, pointer, index)
     return torch.ops.sciml.gather_sum(values, index, pointer)
 
@@ -66,11 +64,6 @@ def _fake(values: Tensor, index: Tensor, pointer: Tensor) -> Tensor:
 
 def _fake_backward(grad: Tensor, index: Tensor, pointer: Tensor, n_source: int) -> Tensor:
     return grad.new_empty(n_source, grad.shape[1])
-
-
-def _pays(values: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return values.is_cuda or values.dtype in (torch.float32, torch.float64)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -92,14 +85,14 @@ def _backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _forward_op = define(
-    "gather_sum(Tensor values, Tensor index, Tensor pointer) -> Tensor", reference, _fake, LAUNCHERS, _pays
+    "gather_sum(Tensor values, Tensor index, Tensor pointer) -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu
 )
 _backward_op = define(
     "gather_sum_backward(Tensor grad, Tensor index, Tensor pointer, SymInt n_source) -> Tensor",
     backward_reference,
     _fake_backward,
     BACKWARD_LAUNCHERS,
-    _pays,
+    unless_half_on_cpu,
 )
 _forward_op.register_autograd(_backward, setup_context=_save)
 _backward_op.register_autograd(_backward_backward, setup_context=_save_backward)

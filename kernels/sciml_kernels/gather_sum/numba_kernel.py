@@ -7,7 +7,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 # Columns that a core takes on the way back, a cache line of float32: rows would have to be shared.
 BLOCK = 16
@@ -52,7 +52,7 @@ def launch(values: Tensor, index: Tensor, pointer: Tensor) -> Tensor:
     """Return what the reference returns, in float32 or float64 on the CPU."""
     out = torch.empty(len(pointer) - 1, values.shape[1], dtype=values.dtype)
     if out.numel():
-        gather[_form(index, values)](out.numpy(), _numpy(values), _numpy(index), _numpy(pointer))
+        gather[_form(index, values)](out.numpy(), *arrays(values, index, pointer))
     return out
 
 
@@ -60,13 +60,9 @@ def launch_backward(grad: Tensor, index: Tensor, pointer: Tensor, n_source: int)
     """Return what `backward_reference` returns, in float32 or float64 on the CPU."""
     out = torch.zeros(n_source, grad.shape[1], dtype=grad.dtype)
     if out.numel():
-        scatter[_form(index, grad)](out.numpy(), _numpy(grad), _numpy(index), _numpy(pointer))
+        scatter[_form(index, grad)](out.numpy(), *arrays(grad, index, pointer))
     return out
 
 
 def _form(index: Tensor, rows: Tensor) -> int:
     return int(len(index) * rows.shape[1] >= PARALLEL_FROM)
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()

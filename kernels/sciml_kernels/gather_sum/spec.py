@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from sciml_kernels.draws import draw_pointer
 from sciml_kernels.gather_sum import LAUNCHERS, gather_sum
 from sciml_kernels.gather_sum.reference import backward_reference, reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
@@ -14,13 +15,11 @@ from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, Op
 def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """Draw a graph: axes ``source, edge, node, feature``; every third segment is empty, the second first."""
     n_edge, n_node, n_source = size["edge"], size["node"], size["source"]
-    filled = torch.arange(n_node)[torch.arange(n_node) % 3 != 1]
-    node = filled[torch.randint(max(len(filled), 1), (n_edge,), generator=generator)]
-    counts = torch.bincount(node, minlength=n_node).cumsum(0)
+    pointer = draw_pointer(generator, n_edge, n_node)
     return {
         "values": torch.randn(n_source, size["feature"], generator=generator, dtype=torch.float64),
         "index": torch.randint(max(n_source, 1), (n_edge,), generator=generator),
-        "pointer": torch.cat([torch.zeros(1, dtype=torch.int64), counts]),
+        "pointer": pointer,
     }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sciml_kernels.by_reference import use_autograd
 from sciml_kernels.checks import check_alike, check_pointer, check_rank, check_shape
 from sciml_kernels.linear_attention.reference import NORMALISATIONS, backward_reference, reference
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 
 LAUNCHERS = {
     "numba": "sciml_kernels.linear_attention.numba_kernel:launch",
@@ -129,15 +129,6 @@ def _fake_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
     return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:4])
 
 
-def _pays(query: Tensor, key: Tensor, value: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return query.is_cuda or query.dtype in (torch.float32, torch.float64)
-
-
-def _pays_backward(grad: Tensor, *inputs: Any) -> bool:
-    return _pays(*inputs)
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, ctx.normalise = inputs
     ctx.save_for_backward(*tensors)
@@ -150,13 +141,13 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _ARGUMENTS = "Tensor query, Tensor key, Tensor value, Tensor weight, Tensor pointer, str normalise"
-_forward_op = define(f"linear_attention({_ARGUMENTS}) -> Tensor", reference, _fake, LAUNCHERS, _pays)
+_forward_op = define(f"linear_attention({_ARGUMENTS}) -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu)
 _backward_op = define(
     f"linear_attention_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)",
     backward_reference,
     _fake_backward,
     BACKWARD_LAUNCHERS,
-    _pays_backward,
+    unless_half_on_cpu,
 )
 _forward_op.register_autograd(_backward, setup_context=_save)
 use_autograd(_backward_op, backward_reference)

@@ -8,7 +8,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 # Nodes whose rows are copied side by side, so that the loops over them run along memory.
 BLOCK = 32
@@ -166,7 +166,7 @@ def launch(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, pointer: T
     """Return what the reference returns, in float32 or float64 on the CPU."""
     out = torch.empty(value.shape, dtype=value.dtype)
     if out.numel():
-        given = [_numpy(tensor) for tensor in (query, key, value, weight, pointer)]
+        given = arrays(query, key, value, weight, pointer)
         attend[_form(key, value)](out.numpy(), *given, int(normalise == "row_sum"))
     return out
 
@@ -177,7 +177,7 @@ def launch_backward(
     """Return what `backward_reference` returns, in float32 or float64 on the CPU."""
     found = [torch.empty(tensor.shape, dtype=key.dtype) for tensor in (query, key, value)]
     of_weight = torch.zeros(key.shape[:2], dtype=key.dtype)
-    given = [_numpy(tensor) for tensor in (grad, query, key, value, weight, pointer)]
+    given = arrays(grad, query, key, value, weight, pointer)
     written = [tensor.numpy() for tensor in (*found, of_weight)]
     pull_back[_form(key, value)](*written, *given, int(normalise == "row_sum"))
     return (*found, of_weight.sum(1))
@@ -186,7 +186,3 @@ def launch_backward(
 def _form(key: Tensor, value: Tensor) -> int:
     """Return 1 where the work is worth starting threads for, else 0."""
     return int(key.numel() * value.shape[2] >= PARALLEL_FROM)
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()

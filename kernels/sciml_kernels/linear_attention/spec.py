@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from sciml_kernels.draws import draw_pointer
 from sciml_kernels.linear_attention import LAUNCHERS, linear_attention
 from sciml_kernels.linear_attention.reference import NORMALISATIONS, backward_reference, reference
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
@@ -24,15 +25,13 @@ def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
         return torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
 
     value = torch.randn(n_node, n_head, size["value"], generator=generator, dtype=torch.float64)
-    filled = torch.arange(n_segment)[torch.arange(n_segment) % 3 != 1]
-    segment = filled[torch.randint(max(len(filled), 1), (n_node,), generator=generator)]
-    counts = torch.bincount(segment, minlength=n_segment).cumsum(0)
+    pointer = draw_pointer(generator, n_node, n_segment)
     return {
         "query": positive(n_node, n_head, size["key"]),
         "key": positive(n_node, n_head, size["key"]),
         "value": value,
         "weight": positive(n_node),
-        "pointer": torch.cat([torch.zeros(1, dtype=torch.int64), counts]),
+        "pointer": pointer,
         "normalise": NORMALISATIONS[size.get("normalise", ROW_SUM)],
     }
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sciml_kernels.by_reference import differentiate, use_autograd
 from sciml_kernels.checks import check_alike, check_rank, check_shape
 from sciml_kernels.masked_stencil.reference import dot_reference, reference
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 from sciml_kernels.precision import accumulation_dtype
 
 LAUNCHERS = {
@@ -105,19 +103,14 @@ def _fake_dot(pressure: Tensor, faces: Tensor, diagonal: Tensor) -> tuple[Tensor
     return pressure.new_empty(pressure.shape), product
 
 
-def _pays(pressure: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return pressure.is_cuda or pressure.dtype in (torch.float32, torch.float64)
-
-
 _SIGNATURE = "masked_stencil(Tensor pressure, Tensor faces, Tensor diagonal)"
-_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, _pays)
+_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu)
 backward_reference = differentiate(_op, _SIGNATURE, reference, 3)
 _dot_op = define(
     "masked_stencil_dot(Tensor pressure, Tensor faces, Tensor diagonal) -> (Tensor, Tensor)",
     dot_reference,
     _fake_dot,
     DOT_LAUNCHERS,
-    _pays,
+    unless_half_on_cpu,
 )
 use_autograd(_dot_op, dot_reference)

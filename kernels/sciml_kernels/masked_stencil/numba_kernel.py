@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 
 def _even(q, sums, p, diagonal, c_x, c_y, c_z, n_rhs, n_x, n_y, n_z):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
@@ -100,12 +100,12 @@ def _launch(pressure: Tensor, faces: Tensor, diagonal: Tensor, sums: NDArray) ->
     out = torch.empty(pressure.shape, dtype=pressure.dtype)
     if not out.numel():
         return out
-    p, weights, d = (tensor.detach().contiguous().numpy() for tensor in (pressure, faces, diagonal))
+    p, weights, d = arrays(pressure, faces, diagonal)
     n_cell = d.size
     form = int(n_cell >= PARALLEL_FROM)
-    arrays = out.numpy().reshape(-1), sums, p.reshape(-1), d.reshape(-1)
+    flat = out.numpy().reshape(-1), sums, p.reshape(-1), d.reshape(-1)
     if weights.size == 3 and n_cell > 1:
-        even[form](*arrays, *weights.ravel(), *pressure.shape)
+        even[form](*flat, *weights.ravel(), *pressure.shape)
     else:
-        uneven[form](*arrays, *weights.reshape(3, -1), *pressure.shape)
+        uneven[form](*flat, *weights.reshape(3, -1), *pressure.shape)
     return out

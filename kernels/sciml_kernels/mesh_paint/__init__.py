@@ -11,7 +11,7 @@ from torch import Tensor
 from sciml_kernels.checks import check_alike, check_shape
 from sciml_kernels.mesh_paint.reference import reference
 from sciml_kernels.mesh_paint.window import check_window
-from sciml_kernels.pattern import define, resolve
+from sciml_kernels.pattern import define, resolve, unless_half_on_cpu
 from sciml_kernels.precision import accumulation_dtype
 
 LAUNCHERS = {
@@ -66,11 +66,6 @@ def _fake(positions: Tensor, weights: Tensor, shape: Sequence[int], window: str)
     return weights.new_empty((len(weights), *shape))
 
 
-def _pays(positions: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return positions.is_cuda or positions.dtype in (torch.float32, torch.float64)
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     positions, weights, _, ctx.window = inputs
     ctx.save_for_backward(positions, weights)
@@ -90,6 +85,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
 
 _op = define(
     "mesh_paint(Tensor positions, Tensor weights, int[] shape, str window) -> Tensor",
-    reference, _fake, LAUNCHERS, _pays,
+    reference, _fake, LAUNCHERS, unless_half_on_cpu,
 )  # fmt: skip
 _op.register_autograd(_backward, setup_context=_save)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numba
 import numpy as np
@@ -12,7 +11,7 @@ from numba import prange
 from torch import Tensor
 
 from sciml_kernels.mesh_paint.window import WIDTHS
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 MOST_SLABS = 32  # fixed, so that the order of the sums does not depend on the threads
 
@@ -90,11 +89,6 @@ sort, paint = compiled(_sort)[0], compiled(_paint)
 def taps(window: str) -> tuple[int, ...]:
     """Return a tuple as long as the window is wide."""
     return tuple(range(WIDTHS[window]))
-
-
-def arrays(*tensors: Tensor) -> list[Any]:
-    """Return tensors as arrays in C order."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def launch(positions: Tensor, weights: Tensor, shape: Sequence[int], window: str) -> Tensor:

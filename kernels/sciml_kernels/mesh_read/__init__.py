@@ -12,7 +12,7 @@ from sciml_kernels.checks import check_alike, check_rank, check_shape
 from sciml_kernels.mesh_paint import mesh_paint
 from sciml_kernels.mesh_paint.window import check_window
 from sciml_kernels.mesh_read.reference import reference, slope_reference
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 from sciml_kernels.precision import accumulation_dtype
 
 LAUNCHERS = {
@@ -85,11 +85,6 @@ def _fake_slope(mesh: Tensor, positions: Tensor, window: str) -> Tensor:
     return mesh.new_empty((len(mesh), len(positions), 3))
 
 
-def _pays(mesh: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return mesh.is_cuda or mesh.dtype in (torch.float32, torch.float64)
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     mesh, positions, ctx.window = inputs
     ctx.save_for_backward(mesh, positions)
@@ -108,7 +103,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Non
 
 
 _SIGNATURE = "mesh_slope(Tensor mesh, Tensor positions, str window)"
-_op = define("mesh_read(Tensor mesh, Tensor positions, str window) -> Tensor", reference, _fake, LAUNCHERS, _pays)
+_op = define(
+    "mesh_read(Tensor mesh, Tensor positions, str window) -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu
+)
 _op.register_autograd(_backward, setup_context=_save)
 _slope_op = define(f"{_SIGNATURE} -> Tensor", slope_reference, _fake_slope, SLOPE_LAUNCHERS)
 slope_backward_reference = differentiate(_slope_op, _SIGNATURE, slope_reference, 2)

@@ -7,8 +7,8 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sciml_kernels.mesh_paint.numba_kernel import arrays, fill, taps
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.mesh_paint.numba_kernel import fill, taps
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 BLOCK = 2048
 

@@ -12,7 +12,7 @@ from sciml_kernels.by_reference import differentiate
 from sciml_kernels.checks import check_alike, check_rank, check_shape
 from sciml_kernels.multigrid_cycle.packed import level_shapes, reference
 from sciml_kernels.multigrid_cycle.reference import LevelTensors
-from sciml_kernels.pattern import define, resolve
+from sciml_kernels.pattern import define, resolve, unless_half_on_cpu
 
 if TYPE_CHECKING:
     from sciml_kernels.multigrid_cycle.numba_kernel import PreparedCycle
@@ -125,14 +125,9 @@ def _fake(residual: Tensor, *_others: Any) -> Tensor:
     return residual.new_empty(residual.shape)
 
 
-def _pays(residual: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return residual.is_cuda or residual.dtype in (torch.float32, torch.float64)
-
-
 _SIGNATURE = (
     "multigrid_cycle(Tensor residual, Tensor faces, Tensor diagonal, Tensor omega, Tensor gain, Tensor inverse, "
     "int[] factors, int n_sweep)"
 )
-_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, _pays)
+_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu)
 backward_reference = differentiate(_op, _SIGNATURE, reference, 6)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sciml_kernels.by_reference import differentiate
 from sciml_kernels.checks import check_alike, check_shape
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 from sciml_kernels.rollout.reference import N_KNOTS, PARAMETERS, RULE, noise_reference, reference
 
 LAUNCHERS = {
@@ -123,14 +123,9 @@ def _fake_noise(episode: Tensor, year: Tensor, n_species: int, *_others: Any) ->
     return episode.new_empty((n_species, *shape), dtype=torch.float32).movedim(0, -1)
 
 
-def _pays(rule: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return rule.is_cuda or rule.dtype in (torch.float32, torch.float64)
-
-
 _ARRAYS = "Tensor rule, Tensor parameters, Tensor initial, Tensor noise, Tensor knots"
 _SIGNATURE = f"rollout({_ARRAYS}, float threshold, float penalty)"
-_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, _pays)
+_op = define(f"{_SIGNATURE} -> Tensor", reference, _fake, LAUNCHERS, unless_half_on_cpu)
 backward_reference = differentiate(_op, _SIGNATURE, reference, 5)
 define(
     "rollout_noise(Tensor episode, Tensor year, int n_species, int seed, int stream) -> Tensor",

@@ -9,7 +9,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 from sciml_kernels.rollout.reference import MULTIPLIERS, N_KNOTS, ROUNDS, WEYL
 
 M0, M1, W0, W1 = (np.uint64(value) for value in (*MULTIPLIERS, *WEYL))
@@ -128,12 +128,11 @@ def launch(rule: Tensor, parameters: Tensor, initial: Tensor, noise: Tensor, kno
     out = torch.empty((len(rule), len(initial), 3), dtype=rule.dtype)
     if not out.numel():
         return out
-    by_episode = parameters.detach().t().contiguous(), initial.detach().t().contiguous()
-    arrays = [tensor.numpy() for tensor in (*by_episode, noise.detach().transpose(1, 2).contiguous())]
-    kind = arrays[0].dtype.type
+    turned = arrays(parameters.t(), initial.t(), noise.transpose(1, 2))
+    kind = turned[0].dtype.type
     parallel = int(out.numel() * len(noise) >= PARALLEL_FROM)
-    rules, at = rule.detach().contiguous().numpy(), knots.detach().contiguous().numpy()
-    follow[parallel](out.numpy(), rules, *arrays, at, kind(threshold), kind(penalty))
+    rules, at = arrays(rule, knots)
+    follow[parallel](out.numpy(), rules, *turned, at, kind(threshold), kind(penalty))
     return out
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sciml_kernels.by_reference import use_autograd
 from sciml_kernels.checks import check_alike, check_pointer, check_rank
-from sciml_kernels.pattern import define
+from sciml_kernels.pattern import define, unless_half_on_cpu
 from sciml_kernels.segment_reduce.reference import REDUCTIONS, backward_reference, reference
 
 LAUNCHERS = {
@@ -71,11 +71,6 @@ def _fake_backward(grad: Tensor, values: Tensor | None, pointer: Tensor, n_edge:
     return grad.new_empty(n_edge, grad.shape[1])
 
 
-def _pays(values: Tensor, *_others: Any) -> bool:
-    """Numba computes in the two types that hold their own sums, Triton in all."""
-    return values.is_cuda or values.dtype in (torch.float32, torch.float64)
-
-
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     values, pointer, ctx.reduce = inputs
     ctx.n_edge = values.shape[0]
@@ -89,14 +84,18 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _forward_op = define(
-    "segment_reduce(Tensor values, Tensor pointer, str reduce) -> Tensor", reference, _fake, LAUNCHERS, _pays
+    "segment_reduce(Tensor values, Tensor pointer, str reduce) -> Tensor",
+    reference,
+    _fake,
+    LAUNCHERS,
+    unless_half_on_cpu,
 )
 _backward_op = define(
     "segment_reduce_backward(Tensor grad, Tensor? values, Tensor pointer, SymInt n_edge, str reduce) -> Tensor",
     backward_reference,
     _fake_backward,
     BACKWARD_LAUNCHERS,
-    _pays,
+    unless_half_on_cpu,
 )
 _forward_op.register_autograd(_backward, setup_context=_save)
 use_autograd(_backward_op, backward_reference)

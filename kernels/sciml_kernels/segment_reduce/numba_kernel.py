@@ -9,7 +9,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sciml_kernels.numba_tools import PARALLEL_FROM, compiled
+from sciml_kernels.numba_tools import PARALLEL_FROM, arrays, compiled
 
 # Segments that a core takes at a time, with scratch rows of its own.
 BLOCK = 64
@@ -144,7 +144,7 @@ def launch(values: Tensor, pointer: Tensor, reduce: str) -> Tensor:
     if not len(values):
         return out.zero_()
     if out.numel():
-        rows, ends, form = _numpy(values), _numpy(pointer), int(values.numel() >= PARALLEL_FROM)
+        (rows, ends), form = arrays(values, pointer), int(values.numel() >= PARALLEL_FROM)
         if reduce == "std":
             spread[form](out.numpy(), rows, ends)
         elif reduce in ("max", "min"):
@@ -158,14 +158,10 @@ def launch_backward(grad: Tensor, values: Tensor | None, pointer: Tensor, n_edge
     """Return what `backward_reference` returns, in float32 or float64 on the CPU."""
     out = torch.empty(n_edge, grad.shape[1], dtype=grad.dtype)
     if out.numel():
-        given, ends, form = _numpy(grad), _numpy(pointer), int(out.numel() >= PARALLEL_FROM)
+        (given, ends), form = arrays(grad, pointer), int(out.numel() >= PARALLEL_FROM)
         if values is None:
             copy_rows[form](out.numpy(), given, ends, reduce == "mean")
         else:
-            forward, rows = _numpy(launch(values, pointer, reduce)), _numpy(values)
+            forward, rows = arrays(launch(values, pointer, reduce), values)
             (spread_rows if reduce == "std" else first_rows)[form](out.numpy(), given, rows, ends, forward)
     return out
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()

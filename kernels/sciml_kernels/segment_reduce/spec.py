@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from sciml_kernels.draws import draw_pointer
 from sciml_kernels.registry import Case, Cases, Cost, Implementation, Inputs, OpSpec
 from sciml_kernels.segment_reduce import LAUNCHERS, segment_reduce
 from sciml_kernels.segment_reduce.reference import REDUCTIONS, backward_reference, reference
@@ -20,9 +21,7 @@ def make_inputs(generator: torch.Generator, size: Mapping[str, int]) -> Inputs:
     """
     n_edge, n_node = size["edge"], size["node"]
     values = torch.randn(n_edge, size["feature"], generator=generator, dtype=torch.float64)
-    filled = torch.arange(n_node)[torch.arange(n_node) % 3 != 1]
-    node = filled[torch.randint(max(len(filled), 1), (n_edge,), generator=generator)]
-    pointer = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(node, minlength=n_node).cumsum(0)])
+    pointer = draw_pointer(generator, n_edge, n_node)
     return {"values": values, "pointer": pointer, "reduce": REDUCTIONS[size.get("reduce", SUM)]}
 
 

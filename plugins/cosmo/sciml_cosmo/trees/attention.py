@@ -70,7 +70,6 @@ class AttentionMpnn(TreeModel):
     def outputs(self, batch: TreeBatch) -> Tensor:
         """Return scaled outputs (tree, n_out)."""
         x = self.encode(self.scaled(batch.features))
-        fan = batch.edges.n_in.clamp(min=1)[:, None].to(x.dtype)
         for attention, node in zip(self.attention, self.nodes, strict=True):
-            x = x + node(torch.cat([x, batch.edges.sum(x) / fan, attention(x, batch)], -1))
+            x = x + node(torch.cat([x, batch.edges.mean(x), attention(x, batch)], -1))
         return self.head(torch.cat([x[batch.start[:-1]], batch.mean_nodes(x)], -1))

@@ -44,10 +44,14 @@ class Edges:
         """Return for every node the sum of `values` (node, feature) over the edges that end there."""
         return gather_sum(values, self.source, self.pointer)
 
-    @property
-    def n_in(self) -> Tensor:
-        """(node,): edges that end in each node."""
-        return self.pointer.diff()
+    def mean(self, values: Tensor) -> Tensor:
+        """Return for every node the mean of `values` (node, feature) over the edges that end there, or zero."""
+        return self.sum(values) / self._n_in.to(values.dtype)
+
+    @cached_property
+    def _n_in(self) -> Tensor:
+        """(node, 1): edges that end in each node, at least 1."""
+        return self.pointer.diff().clamp(min=1)[:, None]
 
 
 @dataclass(frozen=True, eq=False)

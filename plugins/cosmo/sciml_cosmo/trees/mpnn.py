@@ -87,9 +87,8 @@ class VirtualNodeMpnn(TreeModel):
         """Return scaled outputs (tree, n_out)."""
         x = self.encode(self.scaled(batch.features))
         z = x.new_zeros(batch.n_tree, x.shape[1])
-        fan = batch.edges.n_in.clamp(min=1)[:, None].to(x.dtype)
         for node, virtual in zip(self.nodes, self.virtual, strict=True):
-            near = batch.edges.sum(x) / fan
+            near = batch.edges.mean(x)
             x = x + node(torch.cat([x + z.index_select(0, batch.tree), near], -1))
             z = z + virtual(torch.cat([z, batch.mean_nodes(x), x[batch.start[:-1]]], -1))
         return self.head(z)
